@@ -1,0 +1,1 @@
+"""Floor 0: words, units and rules.  Imports nothing of the house."""

@@ -1,0 +1,43 @@
+"""What can go wrong, and whose fault it is.  A refusal is a value, not an error."""
+
+
+class HeanError(Exception):
+    """Any error of ours.  `fix` says what to do about it, in one sentence, when we know."""
+
+    fix: str
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix
+
+
+class CommandError(HeanError):
+    """The caller's mistake: the same call cannot succeed later."""
+
+
+class ConfigError(HeanError):
+    """The configuration's mistake: nothing runs until it is mended."""
+
+
+class VenueError(HeanError):
+    """The venue's mistake, or the network's: resynchronise, reconnect or stop using it."""
+
+
+class MalformedFrame(VenueError):
+    """A frame that is not what the protocol promises; carries its first bytes."""
+
+    def __init__(self, venue: str, data: bytes, why: str) -> None:
+        super().__init__(f"{venue}: {why}: {data[:120]!r}")
+        self.venue, self.data, self.why = venue, data, why
+
+
+class Desync(VenueError):
+    """A book's proof of completeness failed: a message is missing, repeated late or altered."""
+
+
+class NotLive(HeanError):
+    """Somebody read a book that may not be trusted any more.  A bug of ours, never of a venue."""
+
+
+class UnknownInstrument(CommandError):
+    """No venue in question lists that instrument."""

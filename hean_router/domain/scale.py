@@ -1,0 +1,95 @@
+"""Decimal text <-> scaled integer.  Rounding has a direction in its name; excess digits are errors.
+
+>>> to_scaled("65114.20", 2), to_scaled("0.00100000", 5), to_text(6511420, 2)
+(6511420, 100, '65114.20')
+"""
+
+from decimal import Decimal
+
+_DIGITS = frozenset("0123456789")
+
+
+class TooFine(ValueError):
+    """A number has more decimals than its scale: the rules we hold are out of date."""
+
+
+def to_scaled(text: str, decimals: int) -> int:
+    """Count of 10**-`decimals` in plain decimal `text`; exact.
+
+    Signs, exponents, blanks and a bare dot raise `ValueError`: no venue sends them for a price or
+    a quantity.  Non-zero digits beyond `decimals` raise `TooFine`.
+
+    >>> to_scaled("1.5", 0)
+    Traceback (most recent call last):
+    hean_router.domain.scale.TooFine: 1.5 has more than 0 decimals
+    """
+    whole, dot, part = text.partition(".")
+    if not whole or (dot and not part) or not _DIGITS.issuperset(whole + part):
+        raise ValueError(f"not a plain decimal: {text[:40]!r}")
+    if len(part) > decimals:
+        if part[decimals:].strip("0"):
+            raise TooFine(f"{text} has more than {decimals} decimals")
+        part = part[:decimals]
+    return int(whole + part.ljust(decimals, "0"))
+
+
+def to_text(value: int, decimals: int) -> str:
+    """Plain decimal text of `value` x 10**-`decimals`, with exactly that many decimals.
+
+    >>> to_text(-5, 2), to_text(7, 0)
+    ('-0.05', '7')
+    """
+    if not decimals:
+        return str(value)
+    digits = str(abs(value)).rjust(decimals + 1, "0")
+    return f"{'-' if value < 0 else ''}{digits[:-decimals]}.{digits[-decimals:]}"
+
+
+def to_decimal(value: int, decimals: int) -> Decimal:
+    """The same number as a `Decimal`; exact.
+
+    >>> to_decimal(6511420, 2)
+    Decimal('65114.20')
+    """
+    return Decimal(value).scaleb(-decimals)
+
+
+def plain(number: Decimal) -> str:
+    """Plain decimal text without exponent and trailing zeros, for people and for our own JSON.
+
+    >>> plain(Decimal("65114.20")), plain(Decimal("1E+2")), plain(Decimal("0.00"))
+    ('65114.2', '100', '0')
+    """
+    text = format(number, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text
+
+
+def decimals_of(number: Decimal) -> int:
+    """Decimals that `number` needs; trailing zeros do not count.
+
+    >>> decimals_of(Decimal("0.0100")), decimals_of(Decimal("5E+1"))
+    (2, 0)
+    """
+    exponent = number.normalize().as_tuple().exponent
+    assert isinstance(exponent, int), "not a finite number"
+    return max(0, -exponent)
+
+
+def floor_to(value: int, step: int) -> int:
+    """Largest multiple of `step` at or below `value`.
+
+    >>> floor_to(17, 5), floor_to(-1, 5)
+    (15, -5)
+    """
+    return value // step * step
+
+
+def ceil_to(value: int, step: int) -> int:
+    """Smallest multiple of `step` at or above `value`.
+
+    >>> ceil_to(17, 5), ceil_to(15, 5)
+    (20, 15)
+    """
+    return -(-value // step) * step

@@ -1,0 +1,95 @@
+"""Everything a connector may use, and all of the house it may import.
+
+Words (`Instrument`, `Snapshot`), the contract (`Connector`, `FeedCodec`, `HttpRequest`) and a few
+helpers for reading what venues send.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from hean_router.book import Book
+from hean_router.domain.errors import MalformedFrame, VenueError
+from hean_router.domain.feed import (
+    Delta,
+    FeedEvent,
+    Level,
+    Notice,
+    NoticeKind,
+    Snapshot,
+    Top,
+    Trade,
+)
+from hean_router.domain.instrument import Digits, Instrument, Pair, Part, Side, Trading, VenueId
+from hean_router.domain.scale import decimals_of, plain, to_scaled
+from hean_router.domain.venue import FeeIn, Fees, Integrity, RateLimit, VenueSpec
+from hean_router.venue.contract import Answer, Ask, Connector, FeedCodec, Frame, HttpRequest
+
+__all__ = [
+    "MS",
+    "US",
+    "Answer",
+    "Ask",
+    "Book",
+    "Connector",
+    "Delta",
+    "Digits",
+    "FeeIn",
+    "FeedCodec",
+    "FeedEvent",
+    "Fees",
+    "Frame",
+    "HttpRequest",
+    "Instrument",
+    "Integrity",
+    "Level",
+    "MalformedFrame",
+    "Notice",
+    "NoticeKind",
+    "Pair",
+    "Part",
+    "RateLimit",
+    "Side",
+    "Snapshot",
+    "Top",
+    "Trade",
+    "Trading",
+    "VenueError",
+    "VenueId",
+    "VenueSpec",
+    "chunks",
+    "decimals_of",
+    "grid",
+    "levels",
+    "plain",
+    "to_scaled",
+]
+
+US = 1_000  # ns
+MS = 1_000_000  # ns
+
+
+def levels(pairs: Iterable[Sequence[str]], instrument: Instrument) -> list[Level]:
+    """Levels from `[price, quantity, …]` texts; what follows the first two is ignored.
+
+    Raises `ValueError` (`TooFine`) on text that is not a plain decimal of the instrument's scale.
+    """
+    px_of, qty_of = instrument.px_of, instrument.qty_of
+    return [(px_of[pair[0]], qty_of[pair[1]]) for pair in pairs]
+
+
+def chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    """`items` in runs of at most `size`.
+
+    >>> list(chunks("abcde", 2))
+    ['ab', 'cd', 'e']
+    """
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def grid(step: Decimal, decimals: int) -> int:
+    """A tick or lot as a count of 10**-`decimals`; raises `ValueError` if it is finer.
+
+    >>> grid(Decimal("0.10"), 2)
+    10
+    """
+    return to_scaled(format(step, "f"), decimals)
