@@ -1,0 +1,48 @@
+"""Floor 2: how to say it.  What a venue must say, and what is true of all of them."""
+
+from hean_router.venue.contract import Answer, Ask, Connector, FeedCodec, Frame, HttpRequest
+from hean_router.venue.feed_pair import FeedPair
+from hean_router.venue.feed_session import (
+    BookCounts,
+    BookMoved,
+    Command,
+    Drop,
+    FeedSession,
+    FetchBook,
+    Freshness,
+    Policy,
+    ProbeTop,
+    Relist,
+    Send,
+    SessionCounts,
+    SessionEvent,
+    StateChanged,
+    by_symbol,
+)
+from hean_router.venue.limiter import Limiter
+
+__all__ = [
+    "Answer",
+    "Ask",
+    "BookCounts",
+    "BookMoved",
+    "Command",
+    "Connector",
+    "Drop",
+    "FeedCodec",
+    "FeedPair",
+    "FeedSession",
+    "FetchBook",
+    "Frame",
+    "Freshness",
+    "HttpRequest",
+    "Limiter",
+    "Policy",
+    "ProbeTop",
+    "Relist",
+    "Send",
+    "SessionCounts",
+    "SessionEvent",
+    "StateChanged",
+    "by_symbol",
+]

@@ -1,0 +1,682 @@
+"""One market-data connection, without the connection.
+
+Bytes, answers and time go in; commands for the shell and events for the house come out.  All that
+is true of every venue lives here, once: the gap rule's consequences, snapshots and their backlog,
+checksums, freshness, resynchronisation, pings, silence and pacing.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+from typing import TypeAlias
+
+from msgspec import MsgspecError, Struct
+
+from hean_router.book import Book, BookState, LiveBook
+from hean_router.domain.errors import Desync, MalformedFrame
+from hean_router.domain.feed import Delta, FeedEvent, Notice, NoticeKind, Snapshot, Top, Trade
+from hean_router.domain.instrument import Instrument
+from hean_router.domain.scale import TooFine
+from hean_router.domain.venue import RateLimit, VenueSpec
+from hean_router.venue.contract import FeedCodec, Frame
+from hean_router.venue.limiter import Limiter
+
+MS = 1_000_000
+SECOND = 1_000 * MS
+TICK_NS = 100 * MS  # how often timers are looked at: every bound below is good to this much
+BACKLOG_MAX = 20_000  # deltas kept per book while its snapshot is under way: minutes of traffic
+
+
+class Freshness(Struct, frozen=True, kw_only=True):
+    """When a book that says nothing is doubted, and when it is given up.
+
+    A book is *in doubt* when it has been silent four times longer than it usually is, within the
+    two bounds; then its top is asked for.  A dead subscription on a live socket is therefore found
+    within `doubt_max_ns` + 2 x `again_ns` + two round trips: 35 s at worst, 8 s where the book is
+    lively.  A quiet book is confirmed by the same question and stays LIVE.
+    """
+
+    doubt_min_ns: int = 3 * SECOND
+    doubt_max_ns: int = 30 * SECOND
+    again_ns: int = 2 * SECOND  # between two questions; and how long a top may contradict the book
+    stale_ns: int = 60 * SECOND  # nothing has proved it current, and nobody answers
+    sync_ns: int = 10 * SECOND  # from asking to having the book
+    crossed_ns: int = SECOND  # quarantine before it is asked for anew
+    late_ns: int = 2 * SECOND  # behind the venue's clock; 0 = do not look (recorded time)
+    stall_ns: int = 2 * SECOND  # we ourselves slept: what waits in the socket is old
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """The waits of a session, each with jitter."""
+
+    fresh: Freshness = Freshness()
+    retry_ns: int = SECOND  # second attempt at a resync; doubles
+    retry_max_ns: int = 60 * SECOND
+    settle_ns: int = 30 * SECOND  # LIVE this long: the next resync starts from the first attempt
+
+
+# ------------------------------------------------------------------------------ what comes out
+
+
+class Send(Struct, frozen=True, eq=False):
+    """Write this frame now."""
+
+    frame: Frame
+
+
+class FetchBook(Struct, frozen=True, eq=False):
+    """Run `codec.snapshot(instrument)` and hand the result to `fetched` or `failed`."""
+
+    instrument: Instrument
+
+
+class ProbeTop(Struct, frozen=True, eq=False):
+    """Run `codec.probe(instrument)` and hand the result to `probed` or `failed_probe`."""
+
+    instrument: Instrument
+
+
+class Drop(Struct, frozen=True, eq=False):
+    """Close the connection: it cannot be trusted any more."""
+
+    reason: str
+
+
+class Relist(Struct, frozen=True, eq=False):
+    """The instrument's rules have changed under us: ask for the list again."""
+
+    instrument: Instrument
+
+
+Command: TypeAlias = Send | FetchBook | ProbeTop | Drop | Relist
+
+
+class BookMoved(Struct, frozen=True, eq=False):
+    """A LIVE book has changed, or has become LIVE."""
+
+    instrument: Instrument
+    book: LiveBook
+
+
+class StateChanged(Struct, frozen=True, eq=False):
+    """A book went from one state to another, and why."""
+
+    instrument: Instrument
+    old: BookState
+    new: BookState
+    reason: str
+    at_ns: int
+
+
+SessionEvent: TypeAlias = BookMoved | StateChanged | Trade | Notice
+
+
+class BookCounts(Struct):
+    """What happened to one book; plain integers, read when somebody scrapes."""
+
+    snapshots: int = 0
+    deltas: int = 0  # all seen, those older than the snapshot too
+    trades: int = 0
+    tops: int = 0
+    passed_over: int = 0  # repeats, and events older than a fetched snapshot
+    early: int = 0  # deltas for a book that waits for its snapshot
+    gaps: int = 0
+    checksums_ok: int = 0
+    checksums_bad: int = 0
+    crossed: int = 0
+    resyncs: int = 0
+
+
+class SessionCounts(Struct):
+    """What happened on one connection."""
+
+    frames: int = 0
+    bytes: int = 0
+    malformed: int = 0
+    notices: int = 0
+
+
+class _Slot:
+    """One book and what its session knows about it."""
+
+    __slots__ = (
+        "asked_ns",
+        "attempts",
+        "backlog",
+        "book",
+        "contradicted_ns",
+        "counts",
+        "gap_ns",
+        "inbound",
+        "moved",
+        "probe_after_ns",
+        "probed_version",
+        "probing",
+        "retry_ns",
+        "seen_ns",
+        "suspicions",
+        "why",
+    )
+
+    def __init__(self, instrument: Instrument, depth: int) -> None:
+        self.book = Book(instrument, depth)
+        self.counts = BookCounts()
+        self.backlog: deque[Delta] = deque()
+        self.inbound = False  # a snapshot is under way: deltas are kept
+        self.asked_ns = 0  # when the book was asked for; 0 = not waiting
+        self.retry_ns = 0  # when to ask again; 0 = no plan
+        self.attempts = 0
+        self.why = ""  # why it is being asked for
+        self.gap_ns = 0  # how long it is usually silent: the longest of late, fading
+        self.seen_ns = 0  # its last change when we last looked
+        self.probing = False
+        self.probe_after_ns = 0
+        self.probed_version = 0
+        self.suspicions = 0  # probes in a row that contradicted a book that had not moved
+        self.contradicted_ns = 0  # since when a second stream contradicts it
+        self.moved: BookMoved | None = None
+
+
+class FeedSession:
+    """Market data of some instruments over one connection, from opening to closing.
+
+    The shell calls `opened`, `received`, `fetched`, `failed`, `probed`, `probe_failed`, `due` and
+    `closed`, each with its clock; each returns events.  After each call it carries out `take()`.
+    `due` wants to be called at `wake_at_ns`.
+    """
+
+    def __init__(
+        self,
+        spec: VenueSpec,
+        codec: FeedCodec,
+        instruments: Sequence[Instrument],
+        rng: Random,
+        policy: Policy = Policy(),  # noqa: B008 - frozen, a value
+    ) -> None:
+        self.spec, self.codec, self.policy = spec, codec, policy
+        self.counts = SessionCounts()
+        self.closing = ""  # why the venue will close this socket, once it has said so
+        self._rng = rng
+        self._slots = {instrument: _Slot(instrument, codec.depth) for instrument in instruments}
+        self._out: list[Command] = []
+        self._paced: deque[Frame] = deque()
+        self._pace = Limiter(RateLimit(spec.frames.capacity, spec.frames.per_ms), 0.8)
+        self._open = False
+        self._heard_ns = self._pinged_ns = self._ticked_ns = 0
+        self._lag_ns: int | None = None  # least seen of our clock minus the venue's
+        self._late_since_ns = self._late_last_ns = 0
+
+    # -------------------------------------------------------------------------- for readers
+
+    @property
+    def instruments(self) -> Sequence[Instrument]:
+        """What this session was made for."""
+        return list(self._slots)
+
+    def book(self, instrument: Instrument) -> Book:
+        """The book as it stands, whatever its state; only its `live` may be read for prices."""
+        return self._slots[instrument].book
+
+    def book_counts(self, instrument: Instrument) -> BookCounts:
+        """What happened to it so far."""
+        return self._slots[instrument].counts
+
+    @property
+    def all_live(self) -> bool:
+        """Whether every book is LIVE."""
+        return all(slot.book.state is BookState.LIVE for slot in self._slots.values())
+
+    @property
+    def wake_at_ns(self) -> int:
+        """When to call `due` next."""
+        return self._ticked_ns + TICK_NS
+
+    def take(self) -> Sequence[Command]:
+        """Commands since the last call, in order."""
+        out, self._out = self._out, []
+        return out
+
+    # -------------------------------------------------------------------------- what goes in
+
+    def opened(self, now_ns: int) -> Sequence[SessionEvent]:
+        """The connection stands: ask for everything."""
+        self._open = True
+        self._heard_ns = self._pinged_ns = self._ticked_ns = now_ns
+        self._paced.extend(self.codec.subscribe(self.instruments))
+        events: list[SessionEvent] = []
+        for slot in self._slots.values():
+            slot.asked_ns = now_ns
+            slot.inbound = self.codec.fetches
+            if self.codec.fetches:
+                # The first event says that the stream runs; a silent one is asked for anyway.
+                slot.asked_ns, slot.retry_ns = 0, now_ns + self.policy.fresh.again_ns
+            self._enter(slot, BookState.SYNCING, "subscribed", now_ns, events)
+        self._send_paced(now_ns)
+        return events
+
+    def received(self, data: bytes, now_ns: int) -> Sequence[SessionEvent]:
+        """One frame.  Returns events in the order in which they took effect."""
+        events: list[SessionEvent] = []
+        if not self._open:
+            return events  # given up already; what is still under way proves nothing
+        counts = self.counts
+        counts.frames += 1
+        counts.bytes += len(data)
+        fresh = self.policy.fresh
+        if now_ns - self._ticked_ns > fresh.stall_ns and fresh.late_ns:
+            self._slept(now_ns, events)
+        self._heard_ns = now_ns
+        try:
+            for event in self.codec.decode(data):
+                self._on_event(event, now_ns, events)
+        except (MalformedFrame, MsgspecError, ValueError, KeyError, IndexError, TypeError) as fault:
+            self._on_malformed(data, fault, now_ns, events)
+        return events
+
+    def fetched(self, snapshot: Snapshot, now_ns: int) -> Sequence[SessionEvent]:
+        """The answer to `FetchBook`."""
+        events: list[SessionEvent] = []
+        if (slot := self._slots.get(snapshot.instrument)) and slot.inbound:
+            self._on_fetched(slot, snapshot, now_ns, events)
+        return events
+
+    def failed(self, instrument: Instrument, why: str, now_ns: int) -> Sequence[SessionEvent]:
+        """`FetchBook` could not be answered."""
+        events: list[SessionEvent] = []
+        slot = self._slots[instrument]
+        slot.asked_ns = 0
+        if slot.book.state is BookState.LIVE:
+            # Only a renewal failed: the book itself is as good as before.
+            slot.inbound = False
+            slot.backlog.clear()
+            slot.retry_ns = now_ns + self._backoff(slot)
+            return events
+        self._plan_resync(slot, f"snapshot failed: {why}", now_ns, events)
+        return events
+
+    def probed(self, top: Top, now_ns: int) -> Sequence[SessionEvent]:
+        """The answer to `ProbeTop`."""
+        events: list[SessionEvent] = []
+        slot = self._slots[top.instrument]
+        slot.probing = False
+        slot.probe_after_ns = now_ns + self.policy.fresh.again_ns
+        if slot.book.state not in {BookState.LIVE, BookState.STALE}:
+            return events
+        if slot.book.version != slot.probed_version:
+            slot.suspicions = 0  # it moved while we asked: it is alive
+        elif _agrees(top, slot.book):
+            self._confirm(slot, now_ns, events)
+        else:
+            slot.suspicions += 1
+            if slot.suspicions >= 2:  # one answer may be older than the book
+                self._lose(
+                    slot, "dead subscription: the top moved, the book did not", now_ns, events
+                )
+        return events
+
+    def probe_failed(self, instrument: Instrument, why: str, now_ns: int) -> Sequence[SessionEvent]:
+        """`ProbeTop` could not be answered: nothing is known either way."""
+        slot = self._slots[instrument]
+        slot.probing = False
+        slot.probe_after_ns = now_ns + self.policy.fresh.again_ns
+        slot.why = why
+        return []
+
+    def closed(self, reason: str, now_ns: int) -> Sequence[SessionEvent]:
+        """The connection is gone, and every book with it."""
+        self._open = False
+        self._paced.clear()
+        events: list[SessionEvent] = []
+        for slot in self._slots.values():
+            self._enter(slot, BookState.LOST, reason, now_ns, events)
+        return events
+
+    def due(self, now_ns: int) -> Sequence[SessionEvent]:
+        """Look at every timer."""
+        events: list[SessionEvent] = []
+        if not self._open:
+            self._ticked_ns = now_ns
+            return events
+        fresh, spec = self.policy.fresh, self.spec
+        if now_ns - self._ticked_ns > fresh.stall_ns and fresh.late_ns:
+            self._slept(now_ns, events)
+        self._ticked_ns = now_ns
+        if self._lag_ns is not None:
+            self._lag_ns += TICK_NS // 5_000  # clocks drift apart; 200 ppm is worse than any
+        if spec.silence_ms and now_ns - self._heard_ns > spec.silence_ms * MS:
+            self._out.append(Drop(f"silent for {spec.silence_ms / 1000:g} s"))
+            self._open = False
+            return events
+        if now_ns - self._late_last_ns > SECOND:
+            self._late_since_ns = 0
+        elif self._late_since_ns and now_ns - self._late_since_ns > 5 * SECOND:
+            # Not a hiccup: a queue before us that does not drain, or a clock that was set.
+            self._out.append(Drop("what arrives is older than it should be, and stays so"))
+            self._open = False
+            return events
+        if spec.ping_every_ms and now_ns - self._pinged_ns >= spec.ping_every_ms * MS:
+            self._pinged_ns = now_ns
+            if (frame := self.codec.ping()) is not None:
+                self._paced.append(frame)
+        self._send_paced(now_ns)
+        for slot in self._slots.values():
+            self._look_at(slot, now_ns, events)
+        return events
+
+    # -------------------------------------------------------------------------- frames
+
+    def _on_event(self, event: FeedEvent, now_ns: int, events: list[SessionEvent]) -> None:
+        match event:
+            case Delta(instrument=instrument):
+                self._on_delta(self._slots[instrument], event, now_ns, events)
+            case Trade(instrument=instrument):
+                self._slots[instrument].counts.trades += 1
+                events.append(event)
+            case Top(instrument=instrument):
+                self._on_top(self._slots[instrument], event, now_ns, events)
+            case Snapshot(instrument=instrument):
+                self._on_snapshot(self._slots[instrument], event, now_ns, events)
+            case Notice():
+                self._on_notice(event, now_ns, events)
+
+    def _on_delta(self, slot: _Slot, delta: Delta, now_ns: int, events: list[SessionEvent]) -> None:
+        counts, book = slot.counts, slot.book
+        counts.deltas += 1
+        if slot.inbound:
+            self._keep(slot, delta, now_ns, events)
+        if book.live is None and book.state in {BookState.SYNCING, BookState.LOST}:
+            counts.early += 1
+            return
+        try:
+            applied = book.delta(delta, now_ns)
+        except Desync as fault:
+            counts.gaps += 1
+            self._lose(slot, str(fault), now_ns, events)
+            return
+        if not applied:
+            counts.passed_over += 1
+            return
+        if delta.checksum is not None and not self._digest_holds(slot, delta.checksum):
+            self._lose(slot, "checksum mismatch", now_ns, events)
+            return
+        told_ns = delta.sent_ns if delta.bids or delta.asks else 0  # a sign of life has no age
+        self._judge(slot, now_ns, told_ns, events)
+
+    def _on_snapshot(
+        self, slot: _Slot, new: Snapshot, now_ns: int, events: list[SessionEvent]
+    ) -> None:
+        slot.counts.snapshots += 1
+        slot.book.snapshot(new, now_ns)
+        slot.asked_ns = slot.retry_ns = 0
+        slot.inbound = False
+        if new.checksum is not None and not self._digest_holds(slot, new.checksum):
+            self._lose(slot, "checksum mismatch in the snapshot", now_ns, events)
+            return
+        # Its time is that of the book's last change, however long ago: no sign of being late.
+        self._judge(slot, now_ns, 0, events)
+
+    def _digest_holds(self, slot: _Slot, told: int) -> bool:
+        holds = self.codec.checksum(slot.book) == told
+        if holds:
+            slot.counts.checksums_ok += 1
+        else:
+            slot.counts.checksums_bad += 1
+        return holds
+
+    def _judge(self, slot: _Slot, now_ns: int, sent_ns: int, events: list[SessionEvent]) -> None:
+        """A whole message has been applied: say what the book is worth now."""
+        book = slot.book
+        if book.crossed:
+            slot.counts.crossed += book.state is not BookState.CROSSED
+            self._enter(slot, BookState.CROSSED, "best bid meets best ask", now_ns, events)
+            return
+        if sent_ns and self._is_late(sent_ns, now_ns):
+            self._enter(slot, BookState.STALE, "behind the venue's clock", now_ns, events)
+            return
+        slot.contradicted_ns = slot.suspicions = 0
+        if book.state is not BookState.LIVE:
+            self._enter(slot, BookState.LIVE, "whole", now_ns, events)
+        if slot.moved is None:
+            assert book.live is not None, "LIVE without a reader"
+            slot.moved = BookMoved(book.instrument, book.live)
+        events.append(slot.moved)
+
+    def _is_late(self, sent_ns: int, now_ns: int) -> bool:
+        """Whether a message is older than messages on this connection usually are."""
+        late_ns = self.policy.fresh.late_ns
+        if not late_ns:
+            return False
+        lag = now_ns - sent_ns
+        if self._lag_ns is None or lag < self._lag_ns:
+            self._lag_ns = lag
+        late = lag - self._lag_ns > late_ns
+        if late:
+            self._late_since_ns = self._late_since_ns or now_ns
+            self._late_last_ns = now_ns
+        else:
+            self._late_since_ns = 0
+        return late
+
+    def _on_top(self, slot: _Slot, top: Top, now_ns: int, events: list[SessionEvent]) -> None:
+        slot.counts.tops += 1
+        book = slot.book
+        if book.state not in {BookState.LIVE, BookState.STALE}:
+            return
+        if _agrees(top, book):
+            self._confirm(slot, now_ns, events)
+        elif not slot.contradicted_ns:
+            slot.contradicted_ns = now_ns
+        elif now_ns - slot.contradicted_ns > self.policy.fresh.again_ns:
+            self._lose(slot, "dead subscription: another stream moved on", now_ns, events)
+
+    def _on_notice(self, notice: Notice, now_ns: int, events: list[SessionEvent]) -> None:
+        self.counts.notices += 1
+        if notice.kind is NoticeKind.CLOSING:
+            self.closing = notice.text or "the venue will close it"
+        elif notice.kind is NoticeKind.REFUSED and notice.instrument in self._slots:
+            slot = self._slots[notice.instrument]
+            slot.asked_ns = 0
+            self._plan_resync(slot, f"refused: {notice.text}", now_ns, events)
+        events.append(notice)
+
+    def _on_malformed(
+        self, data: bytes, fault: Exception, now_ns: int, events: list[SessionEvent]
+    ) -> None:
+        """A frame is lost, and with it whatever it said: of one book, or of any."""
+        self.counts.malformed += 1
+        why = f"malformed frame: {type(fault).__name__}: {fault}"[:200]
+        about = self.codec.about(data)
+        if isinstance(fault, TooFine) and about is not None:
+            self._out.append(Relist(about))
+        suspects: Iterable[_Slot] = self._slots.values()
+        if about is not None and about in self._slots:
+            suspects = [self._slots[about]]
+        for slot in suspects:
+            self._lose(slot, why, now_ns, events)
+
+    # -------------------------------------------------------------------------- fetched books
+
+    def _keep(self, slot: _Slot, delta: Delta, now_ns: int, events: list[SessionEvent]) -> None:
+        """Keep a delta for the snapshot that is under way, and ask for that if nobody has."""
+        slot.backlog.append(delta)
+        if len(slot.backlog) > BACKLOG_MAX:
+            slot.backlog.popleft()
+        if not slot.asked_ns and slot.attempts == 0 and slot.book.state is not BookState.LIVE:
+            self._ask(slot, now_ns, events)
+
+    def _on_fetched(
+        self, slot: _Slot, new: Snapshot, now_ns: int, events: list[SessionEvent]
+    ) -> None:
+        """Lay the backlog on the snapshot: drop what it contains, apply the rest in order."""
+        assert new.fetched, "a streamed snapshot comes through `received`"
+        assert new.seq is not None, "a fetched book has a sequence"
+        backlog = slot.backlog
+        while backlog and (backlog[0].seq or 0) <= new.seq:
+            backlog.popleft()
+            slot.counts.passed_over += 1
+        slot.asked_ns = 0
+        if backlog and (backlog[0].prev_seq or 0) > new.seq:
+            # Older than what we kept: a cache answered.  Ask again; the backlog stays.
+            slot.retry_ns = now_ns + self._backoff(slot)
+            return
+        book = slot.book
+        slot.counts.snapshots += 1
+        slot.retry_ns, slot.inbound = 0, False
+        book.snapshot(new, now_ns)
+        try:
+            for delta in backlog:
+                if not book.delta(delta, now_ns):
+                    slot.counts.passed_over += 1
+        except Desync as fault:
+            slot.counts.gaps += 1
+            self._lose(slot, str(fault), now_ns, events)
+            return
+        backlog.clear()
+        self._judge(slot, now_ns, 0, events)
+
+    # -------------------------------------------------------------------------- states
+
+    def _enter(
+        self,
+        slot: _Slot,
+        state: BookState,
+        reason: str,
+        now_ns: int,
+        events: list[SessionEvent],
+    ) -> None:
+        book = slot.book
+        old = book.state
+        if book.enter(state, reason, now_ns):
+            slot.moved = None
+            events.append(StateChanged(book.instrument, old, state, reason, now_ns))
+
+    def _confirm(self, slot: _Slot, now_ns: int, events: list[SessionEvent]) -> None:
+        """Something has proved the book current without changing it: its silence was real."""
+        slot.gap_ns = max(slot.gap_ns, now_ns - slot.book.changed_ns)
+        slot.book.confirmed_ns = now_ns
+        slot.suspicions = slot.contradicted_ns = 0
+        if slot.book.state is BookState.STALE:
+            self._judge(slot, now_ns, 0, events)
+
+    def _lose(self, slot: _Slot, reason: str, now_ns: int, events: list[SessionEvent]) -> None:
+        """Its proof has failed: nobody may read it, and it is asked for anew."""
+        if slot.book.state is BookState.LIVE and (
+            now_ns - slot.book.since_ns > self.policy.settle_ns
+        ):
+            slot.attempts = 0
+        waiting = slot.asked_ns or slot.retry_ns
+        self._enter(slot, BookState.LOST, reason, now_ns, events)
+        slot.backlog.clear()
+        slot.inbound = self.codec.fetches
+        if not waiting:  # one resync in flight per book
+            self._plan_resync(slot, reason, now_ns, events)
+
+    def _plan_resync(
+        self, slot: _Slot, reason: str, now_ns: int, events: list[SessionEvent]
+    ) -> None:
+        slot.why = reason
+        slot.counts.resyncs += 1
+        if slot.book.state is not BookState.LOST:
+            self._enter(slot, BookState.LOST, reason, now_ns, events)
+        slot.inbound = self.codec.fetches
+        wait = self._backoff(slot)
+        slot.asked_ns, slot.retry_ns = 0, now_ns + wait
+        if not wait:
+            self._ask(slot, now_ns, events)
+
+    def _backoff(self, slot: _Slot) -> int:
+        """Nothing for the first attempt; then full jitter under a doubling bound."""
+        attempt = slot.attempts
+        slot.attempts += 1
+        if not attempt:
+            return 0
+        bound = min(self.policy.retry_max_ns, self.policy.retry_ns << min(attempt - 1, 10))
+        return self._rng.randrange(bound // 4, bound)
+
+    def _ask(self, slot: _Slot, now_ns: int, events: list[SessionEvent]) -> None:
+        """Ask for the book: one request under way, a bound on how long."""
+        slot.asked_ns, slot.retry_ns = now_ns, 0
+        if self.codec.fetches:
+            slot.inbound = True
+            self._out.append(FetchBook(slot.book.instrument))
+        else:
+            self._paced.extend(self.codec.resubscribe(slot.book.instrument))
+            self._send_paced(now_ns)
+        if slot.book.state is not BookState.LIVE:
+            self._enter(slot, BookState.SYNCING, slot.why or "asked for", now_ns, events)
+
+    # -------------------------------------------------------------------------- timers
+
+    def _look_at(self, slot: _Slot, now_ns: int, events: list[SessionEvent]) -> None:
+        fresh, book = self.policy.fresh, slot.book
+        if slot.retry_ns and now_ns >= slot.retry_ns:
+            self._ask(slot, now_ns, events)
+        elif slot.asked_ns and now_ns - slot.asked_ns > fresh.sync_ns:
+            slot.asked_ns = 0
+            if book.state is BookState.LIVE:
+                slot.inbound = False
+                slot.backlog.clear()
+            else:
+                self._plan_resync(slot, "no snapshot came", now_ns, events)
+        match book.state:
+            case BookState.LIVE | BookState.STALE:
+                self._doubt(slot, now_ns, events)
+                if (
+                    book.state is BookState.LIVE
+                    and self.codec.window_min
+                    and not slot.asked_ns
+                    and not slot.retry_ns
+                    and book.within_window() < self.codec.window_min
+                ):
+                    slot.why = "the price nears the end of what was fetched"
+                    self._ask(slot, now_ns, events)
+            case BookState.CROSSED if now_ns - book.since_ns > fresh.crossed_ns:
+                self._lose(slot, "crossed and stays so", now_ns, events)
+            case _:
+                pass
+
+    def _doubt(self, slot: _Slot, now_ns: int, events: list[SessionEvent]) -> None:
+        """Ask for the top of a book that has been silent for longer than it usually is."""
+        fresh, book = self.policy.fresh, slot.book
+        if book.changed_ns != slot.seen_ns:
+            # A silence has ended: learn its length; what was learnt fades by half in some minutes.
+            ended = book.changed_ns - slot.seen_ns if slot.seen_ns else 0
+            slot.gap_ns = max(ended, slot.gap_ns - (slot.gap_ns >> 11))
+            slot.seen_ns = book.changed_ns
+        usual = min(max(4 * slot.gap_ns, fresh.doubt_min_ns), fresh.doubt_max_ns)
+        quiet_since = now_ns - max(book.changed_ns, book.confirmed_ns)
+        if book.state is BookState.LIVE and quiet_since > fresh.stale_ns:
+            self._enter(slot, BookState.STALE, f"unconfirmed; {slot.why}", now_ns, events)
+        if (
+            (quiet_since > usual or book.state is BookState.STALE)
+            and not slot.probing
+            and now_ns >= slot.probe_after_ns
+        ):
+            slot.probing = True
+            slot.probed_version = book.version
+            self._out.append(ProbeTop(book.instrument))
+
+    def _slept(self, now_ns: int, events: list[SessionEvent]) -> None:
+        """Nobody looked at the clock for too long: what we hold, and what waits, is old."""
+        slept = (now_ns - self._ticked_ns) / SECOND
+        for slot in self._slots.values():
+            if slot.book.state is BookState.LIVE:
+                reason = f"this program slept for {slept:.1f} s"
+                self._enter(slot, BookState.STALE, reason, now_ns, events)
+        self._ticked_ns = now_ns
+
+    def _send_paced(self, now_ns: int) -> None:
+        while self._paced and not self._pace.take(1, now_ns):
+            self._out.append(Send(self._paced.popleft()))
+
+
+def _agrees(top: Top, book: Book) -> bool:
+    """Whether both say the same best prices; quantities change too fast to compare."""
+    bid = top.bid[0] if top.bid else None
+    ask = top.ask[0] if top.ask else None
+    return bid == book.bids.best_px() and ask == book.asks.best_px()
+
+
+def by_symbol(instruments: Sequence[Instrument]) -> Mapping[str, Instrument]:
+    """The mapping a codec is made with."""
+    return {instrument.symbol: instrument for instrument in instruments}
