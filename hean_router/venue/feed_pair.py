@@ -43,6 +43,10 @@ class FeedPair:
         """Let others take over from `session` as soon as their books are as new."""
         self._retiring.add(session)
 
+    def keep(self, session: FeedSession) -> None:
+        """Take back `retire`."""
+        self._retiring.discard(session)
+
     def settle(self) -> Sequence[SessionEvent]:
         """Take over what a retiring session still leads, where another is as new.
 

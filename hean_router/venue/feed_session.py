@@ -222,9 +222,14 @@ class FeedSession:
         return self._slots[instrument].counts
 
     @property
+    def live(self) -> int:
+        """How many books are LIVE."""
+        return sum(slot.book.state is BookState.LIVE for slot in self._slots.values())
+
+    @property
     def all_live(self) -> bool:
         """Whether every book is LIVE."""
-        return all(slot.book.state is BookState.LIVE for slot in self._slots.values())
+        return self.live == len(self._slots)
 
     @property
     def wake_at_ns(self) -> int:
