@@ -61,7 +61,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A REST answer.  `delay_ns` asks the server to wait before it sends it (faults use it)."""
+    """A REST answer.
+
+    `delay_ns` asks the server to wait before it sends it (faults use it).  Status 0 is no answer at
+    all: the connection is torn down instead.
+    """
 
     status: int
     body: bytes

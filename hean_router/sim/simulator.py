@@ -1,0 +1,76 @@
+"""One simulated venue, whole and pure: exchange, market and face, in the order of their times."""
+
+from collections.abc import Iterable
+
+from hean_router.sim import faces
+from hean_router.sim.contract import Face, Options, Output, Outputs
+from hean_router.sim.exchange import Exchange
+from hean_router.sim.market import Market, Pace, split
+
+
+class Simulator:
+    """A venue that trades by itself and speaks through its face.
+
+    Deterministic: the same (venue, seed, origin, settings) and the same inputs at the same times
+    give the same outputs, however finely time is cut.  `market` is None for a replayed capture.
+    """
+
+    def __init__(self, face: Face, market: Market | None = None) -> None:
+        self.face = face
+        self.market = market
+
+    @property
+    def venue(self) -> str:
+        """The venue's name."""
+        return self.face.venue
+
+    @property
+    def wake_at_ns(self) -> int | None:
+        """When `due` next has something to do."""
+        times = [self.face.wake_at_ns, self.market.wake_at_ns if self.market else None]
+        return min((time_ns for time_ns in times if time_ns is not None), default=None)
+
+    def due(self, now_ns: int) -> Outputs:
+        """Let everything up to `now_ns` happen, oldest first.
+
+        At equal times the market acts before the face: a batch holds what happened by its time.
+        """
+        outputs: list[Output] = []
+        while (wake_ns := self.wake_at_ns) is not None and wake_ns <= now_ns:
+            if self.market is not None and self.market.wake_at_ns == wake_ns:
+                for step in self.market.step(wake_ns):
+                    outputs += self.face.market(step, step.time_ns)
+            else:
+                outputs += self.face.due(wake_ns)
+                moved_ns = self.face.wake_at_ns
+                assert moved_ns is None or moved_ns > wake_ns, "a face must do what is due"
+        return outputs
+
+
+def simulate(
+    venue: str,
+    seed: int,
+    origin_ns: int,
+    *,
+    symbols: Iterable[str] | None = None,
+    pace: Pace | None = None,
+    options: Options | None = None,
+) -> tuple[Simulator, Exchange]:
+    """A venue with a seeded market, its books filled, ready at `origin_ns`; and its exchange.
+
+    The exchange is the oracle: what any client of this venue should have in its book.
+    ValueError: no such venue, or a symbol it cannot list.
+    """
+    module = faces.load(venue)
+    listings = module.listings(module.SYMBOLS if symbols is None else symbols)
+    ids = split(seed, "ids", venue)
+    exchange = Exchange(
+        venue,
+        listings,
+        first_update_id=ids.randrange(10**9, 10**10),
+        first_trade_id=ids.randrange(10**8, 10**9),
+    )
+    market = Market(exchange, seed, origin_ns, pace)
+    market.open(origin_ns)
+    face = module.face(exchange, split(seed, "face", venue), options or Options())
+    return Simulator(face, market), exchange
