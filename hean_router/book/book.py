@@ -148,6 +148,8 @@ class Book:
 
     def snapshot(self, new: Snapshot, now_ns: int) -> None:
         """Replace everything.  The caller verifies the checksum and sets the state."""
+        if new.depth:
+            self.depth = new.depth
         self.bids.replace(new.bids)
         self.asks.replace(new.asks)
         self.seq, self._last, self._draining = new.seq, None, new.fetched

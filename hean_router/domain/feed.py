@@ -20,7 +20,9 @@ class Snapshot(Struct, frozen=True, eq=False):
 
     `seq` is None where integrity is a checksum.  `fetched` marks an answer to a request: events
     that were sent before it may still be under way.  `window` is how many levels a side were asked
-    for, 0 for all: a fetched book that long may go on beyond what we see.
+    for, 0 for all: a fetched book that long may go on beyond what we see.  `depth` is for venues
+    that do not say which levels fall off the end: how many a side this stream keeps, 0 for what
+    the codec says.
     """
 
     instrument: Instrument
@@ -31,6 +33,7 @@ class Snapshot(Struct, frozen=True, eq=False):
     checksum: int | None = None
     fetched: bool = False
     window: int = 0
+    depth: int = 0
 
 
 class Delta(Struct, frozen=True, eq=False):

@@ -45,7 +45,8 @@ class VenueSpec(Struct, frozen=True, kw_only=True):
 
     `hosts` maps an environment (live, testnet, demo, a region) to named URLs: `rest`, `ws`, and
     with a part's name in front where the parts differ (`linear.rest`, `linear.ws`).  All can be
-    overridden by configuration or `--venues-from`.
+    overridden by configuration or `--venues-from`.  `headers` maps an environment to what each of
+    its REST requests must carry (OKX tells its demo from the live venue by nothing else).
     """
 
     id: VenueId
@@ -61,6 +62,7 @@ class VenueSpec(Struct, frozen=True, kw_only=True):
     silence_ms: int  # a socket that says nothing this long is dead
     session_max_ms: int = 0  # the venue closes a socket at this age; 0 = no limit documented
     docs: str = ""  # where the facts come from
+    headers: Mapping[str, Mapping[str, str]] = {}
 
     def host(self, hosts: Mapping[str, str], part: Part, name: str) -> str:
         """URL `name` for `part` out of one environment's `hosts`; the part's own comes first.

@@ -12,10 +12,14 @@ from hean_router.domain.venue import Integrity, VenueSpec
 
 
 class Frame(Struct, frozen=True):
-    """One message on a socket; text unless `binary`."""
+    """One message on a socket; text unless `binary`.
+
+    `cost` is what it takes of `VenueSpec.frames`: 0 for a ping where the venue does not count it.
+    """
 
     data: bytes
     binary: bool = False
+    cost: int = 1
 
 
 class HttpRequest(Struct, frozen=True, kw_only=True):
