@@ -16,6 +16,7 @@ from hean_router.domain.errors import VenueError
 from hean_router.domain.instrument import Instrument, Part
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.http import Http
+from hean_router.telemetry import Timing
 from hean_router.venue import (
     Command,
     Drop,
@@ -50,6 +51,7 @@ class FeedSocket:
         *,
         relist: Callable[[Instrument], None] | None = None,
         tap: Tap | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self.url, self.session = url, session
         self.opened_ns = 0  # when the connection stood; 0 = not yet
@@ -57,13 +59,20 @@ class FeedSocket:
         self._relist, self._tap = relist, tap
         self._asking: set[asyncio.Task[None]] = set()
         self._drop = ""
+        self._socket: ClientConnection | None = None
+        self._timing = timing or Timing()
+
+    @property
+    def queued(self) -> int:
+        """Frames received and not yet read."""
+        return len(self._socket.recv_messages.frames) if self._socket else 0
 
     async def run(self) -> str:
         """Connect and pump until the connection ends; returns why it ended.
 
         Raises `VenueError` if it could not be opened.  Cancelling closes it.
         """
-        socket = await self._connect()
+        socket = self._socket = await self._connect()
         reason = "closed by us"
         self.opened_ns = self._clock()
         timers = asyncio.create_task(self._timers(socket))
@@ -99,6 +108,7 @@ class FeedSocket:
 
     async def _pump(self, socket: ClientConnection) -> str:
         session, clock, sink, tap = self.session, self._clock, self._sink, self._tap
+        observe = self._timing.observe
         try:
             while not self._drop:
                 data = await socket.recv(decode=False)
@@ -107,6 +117,7 @@ class FeedSocket:
                     tap(data, "recv", now_ns)
                 if events := session.received(data, now_ns):
                     sink(session, events, now_ns)
+                observe(clock() - now_ns)
                 await self._carry_out(socket)
         except ConnectionClosed as end:
             if not self._drop:

@@ -7,17 +7,21 @@ from random import Random
 
 from msgspec import Struct
 
+from hean_router.book import BookState
 from hean_router.domain.errors import VenueError
-from hean_router.domain.instrument import Instrument, Part, Trading
+from hean_router.domain.instrument import Instrument, Part, Trading, VenueId
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.http import Http
 from hean_router.runtime.sockets import FeedSocket, Tap
+from hean_router.telemetry import BookReading, FeedReading, Timing
 from hean_router.venue import (
+    BookCounts,
     Connector,
     FeedPair,
     FeedSession,
     Limiter,
     Policy,
+    SessionCounts,
     SessionEvent,
     by_symbol,
 )
@@ -62,6 +66,7 @@ class VenueFeed:
         policy: Policy = Policy(),  # noqa: B008 - frozen, a value
         tell: Callable[[str], None] | None = None,
         tap: Tap | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self.id, self.part = connector.spec.id, part
         self.connector, self.http = connector, http
@@ -69,8 +74,10 @@ class VenueFeed:
         self.lines: list[Line] = []
         self._clock, self._rng, self._policy = clock, rng, policy
         self._tell = tell or (lambda text: log.warning("%s", text))
-        self._tap = tap
+        self._tap, self._timing = tap, timing
         self._connects = Limiter(connector.spec.connects, 0.8)
+        self._totals = SessionCounts()  # of connections that have ended
+        self._book_totals: dict[tuple[VenueId, str], BookCounts] = {}
 
     async def instruments(self) -> Sequence[Instrument]:
         return await self.http.ask(self.part, self.connector.instruments(self.part))
@@ -91,6 +98,49 @@ class VenueFeed:
     def sessions(self) -> Sequence[FeedSession]:
         """Every session there is now."""
         return [session for line in self.lines for session in line.pair.sessions]
+
+    def reading(self) -> FeedReading:
+        """Everything counted so far, and how the books stand."""
+        totals = SessionCounts()
+        totals.add(self._totals)
+        books = []
+        for line in self.lines:
+            for session in line.pair.sessions:
+                totals.add(session.counts)
+            books += [self._book_reading(line.pair, i) for i in line.instruments]
+        counts = self.counts
+        return FeedReading(
+            venue=self.id,
+            part=self.part.value,
+            totals=totals,
+            books=books,
+            queued=sum(line.queued for line in self.lines),
+            connects=counts.connects,
+            failures=counts.failures,
+            reconnects=counts.reconnects,
+            rotations=counts.rotations,
+            faults=counts.faults,
+        )
+
+    def _book_reading(self, pair: FeedPair, instrument: Instrument) -> BookReading:
+        counts = BookCounts()
+        if past := self._book_totals.get(instrument.key):
+            counts.add(past)
+        sessions = [s for s in pair.sessions if instrument in s.instruments]
+        for session in sessions:
+            counts.add(session.book_counts(instrument))
+        lead = pair.leader(instrument) or (sessions[0] if sessions else None)
+        if lead is None:
+            return BookReading(instrument, BookState.LOST, 0, counts)
+        book = lead.book(instrument)
+        return BookReading(instrument, book.state, book.confirmed_ns, counts)
+
+    def ended(self, session: FeedSession) -> None:
+        """Keep what an ended session has counted."""
+        self._totals.add(session.counts)
+        for instrument in session.instruments:
+            total = self._book_totals.setdefault(instrument.key, BookCounts())
+            total.add(session.book_counts(instrument))
 
     def _groups(self, instruments: Sequence[Instrument]) -> Sequence[Sequence[Instrument]]:
         """Instruments by connection: as many on one as the venue takes topics."""
@@ -118,6 +168,7 @@ class VenueFeed:
             sink.hear,
             relist=sink.relist,
             tap=self._tap,
+            timing=self._timing,
         )
 
     async def turn(self) -> None:
@@ -147,11 +198,17 @@ class Line:
         self._sink = sink
         self._rotate_at_ns = 0
         self._stale_rules = False
+        self._running: list[_Running] = []
 
     def hear(self, session: FeedSession, events: Sequence[SessionEvent], now_ns: int) -> None:
         """What a session says goes through the pair, which knows who leads."""
         if passed := self.pair.pass_on(session, events):
             self._sink(passed, now_ns)
+
+    @property
+    def queued(self) -> int:
+        """Frames that wait in its sockets."""
+        return sum(running.socket.queued for running in self._running)
 
     def relist(self, instrument: Instrument) -> None:
         """A frame did not fit the rules we hold: the next connection begins with new ones."""
@@ -193,8 +250,7 @@ class Line:
                 if not current.done() and self._should_rotate(current):
                     current = await self._hand_over(current)
         finally:
-            await current.end()
-            self.pair.remove(current.socket.session)
+            await self._end(current)
         if why := current.why():
             self.feed.tell(f"connection ended: {why}")
 
@@ -207,7 +263,9 @@ class Line:
         session = feed.session(self.instruments)
         self.pair.add(session)
         self._rotate_at_ns = 0
-        return _Running(feed.socket(session, self))
+        running = _Running(feed.socket(session, self))
+        self._running.append(running)
+        return running
 
     async def _renew_rules(self) -> None:
         """Take the venue's present rules for our instruments; what it no longer lists is halted."""
@@ -252,8 +310,7 @@ class Line:
                 if old.done() and new.socket.session.all_live:
                     break
         except BaseException:
-            await new.end()
-            pair.remove(new.socket.session)
+            await self._end(new)
             raise
         loser, winner = old, new
         if not old.done() and (new.done() or new.socket.session.live < old.socket.session.live):
@@ -261,9 +318,14 @@ class Line:
             loser, winner = new, old
             pair.keep(old.socket.session)
             self._rotate_at_ns = feed.now_ns() + HAND_OVER_NS
-        await loser.end()
-        pair.remove(loser.socket.session)
+        await self._end(loser)
         return winner
+
+    async def _end(self, running: "_Running") -> None:
+        await running.end()
+        self._running.remove(running)
+        self.pair.remove(running.socket.session)
+        self.feed.ended(running.socket.session)
 
 
 class _Running:

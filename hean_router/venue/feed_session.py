@@ -111,8 +111,17 @@ class StateChanged(Struct, frozen=True, eq=False):
 SessionEvent: TypeAlias = BookMoved | StateChanged | Trade | Notice
 
 
-class BookCounts(Struct):
-    """What happened to one book; plain integers, read when somebody scrapes."""
+class Counts(Struct):
+    """Plain integers that only rise; read when somebody scrapes."""
+
+    def add(self, other: "Counts") -> None:
+        """Add what another of the same kind has counted."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class BookCounts(Counts):
+    """What happened to one book."""
 
     snapshots: int = 0
     deltas: int = 0  # all seen, those older than the snapshot too
@@ -127,7 +136,7 @@ class BookCounts(Struct):
     resyncs: int = 0
 
 
-class SessionCounts(Struct):
+class SessionCounts(Counts):
     """What happened on one connection."""
 
     frames: int = 0
