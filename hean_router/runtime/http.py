@@ -37,11 +37,13 @@ class Http:
         hosts: Mapping[str, str],
         clock: Clock,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.spec, self.hosts = spec, hosts
         self.requests = 0
         self._clock = clock
         self._connector = connector
+        self._headers = dict(headers or {})  # what this environment wants on every request
         self._session: aiohttp.ClientSession | None = None
         self._limits = {name: Limiter(limit, 0.8) for name, limit in spec.rest_limits.items()}
 
@@ -72,7 +74,7 @@ class Http:
                 self._client().request(
                     request.method,
                     url,
-                    headers=request.headers,
+                    headers={**self._headers, **request.headers},
                     data=request.body or None,
                     allow_redirects=False,
                 ) as response,

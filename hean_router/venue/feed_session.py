@@ -256,7 +256,7 @@ class FeedSession:
         """The connection stands: ask for everything."""
         self._open = True
         self._heard_ns = self._pinged_ns = self._ticked_ns = now_ns
-        self._paced.extend(self.codec.subscribe(self.instruments))
+        self._pace_out(self.codec.subscribe(self.instruments))
         events: list[SessionEvent] = []
         for slot in self._slots.values():
             slot.asked_ns = now_ns
@@ -371,7 +371,7 @@ class FeedSession:
         if spec.ping_every_ms and now_ns - self._pinged_ns >= spec.ping_every_ms * MS:
             self._pinged_ns = now_ns
             if (frame := self.codec.ping()) is not None:
-                self._paced.append(frame)
+                self._pace_out([frame])
         self._send_paced(now_ns)
         for slot in self._slots.values():
             self._look_at(slot, now_ns, events)
@@ -614,7 +614,7 @@ class FeedSession:
             slot.inbound = True
             self._out.append(FetchBook(slot.book.instrument))
         else:
-            self._paced.extend(self.codec.resubscribe(slot.book.instrument))
+            self._pace_out(self.codec.resubscribe(slot.book.instrument))
             self._send_paced(now_ns)
         if slot.book.state is not BookState.LIVE:
             self._enter(slot, BookState.SYNCING, slot.why or "asked for", now_ns, events)
@@ -680,7 +680,7 @@ class FeedSession:
         self._ticked_ns = now_ns
 
     def _send_paced(self, now_ns: int) -> None:
-        while self._paced and not self._pace.take(1, now_ns):
+        while self._paced and not self._pace.take(self._paced[0].cost, now_ns):
             self._out.append(Send(self._paced.popleft()))
 
 
