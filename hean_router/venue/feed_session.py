@@ -679,6 +679,14 @@ class FeedSession:
                 self._enter(slot, BookState.STALE, reason, now_ns, events)
         self._ticked_ns = now_ns
 
+    def _pace_out(self, frames: Iterable[Frame]) -> None:
+        """Send what the venue does not count at once; queue the rest."""
+        for frame in frames:
+            if frame.cost:
+                self._paced.append(frame)
+            else:
+                self._out.append(Send(frame))
+
     def _send_paced(self, now_ns: int) -> None:
         while self._paced and not self._pace.take(self._paced[0].cost, now_ns):
             self._out.append(Send(self._paced.popleft()))
