@@ -1,13 +1,11 @@
 """Floor 2: how to say it.  What a venue must say, and what is true of all of them."""
 
 from hean_router.venue.contract import Answer, Ask, Connector, FeedCodec, Frame, HttpRequest
-from hean_router.venue.feed_pair import FeedPair
-from hean_router.venue.feed_session import (
+from hean_router.venue.feed_events import (
     BookCounts,
     BookMoved,
     Command,
     Drop,
-    FeedSession,
     FetchBook,
     Freshness,
     Policy,
@@ -17,8 +15,9 @@ from hean_router.venue.feed_session import (
     SessionCounts,
     SessionEvent,
     StateChanged,
-    by_symbol,
 )
+from hean_router.venue.feed_pair import FeedPair
+from hean_router.venue.feed_session import FeedSession, by_symbol
 from hean_router.venue.limiter import Limiter
 
 __all__ = [

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from hean_router.book import Book, BookState
 from hean_router.domain.feed import Notice, Trade
 from hean_router.domain.instrument import Instrument
-from hean_router.venue.feed_session import BookMoved, FeedSession, SessionEvent, StateChanged
+from hean_router.venue.feed_events import BookMoved, SessionEvent, StateChanged
+from hean_router.venue.feed_session import FeedSession
 
 
 class FeedPair:

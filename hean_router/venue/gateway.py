@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from hean_router.domain.instrument import Instrument, Part, VenueId
-from hean_router.venue.feed_session import SessionEvent
+from hean_router.venue.feed_events import SessionEvent
 
 # Called synchronously, in order, with what happened and when.
 EventSink: TypeAlias = Callable[[Sequence[SessionEvent], int], None]
