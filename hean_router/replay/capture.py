@@ -20,6 +20,7 @@ from hean_router.replay.containers import (
     READERS,
     SHOWN,
     Captured,
+    Format,
     format_of,
     is_header,
 )
@@ -62,18 +63,19 @@ class Capture(Iterator[Captured]):
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.count = 0  # records given
-        self.header = b""
-        self._lines = self._opened()
-        self._records = self._run()
-        first = next(self._records)
-        assert first is None, "the first step only tells the format"
+        # The generator knows nothing of this object: a circle would keep a forgotten file open.
+        self._records = _run(self.path, _opened(self.path))
+        opening = next(self._records)
+        assert isinstance(opening, tuple)
+        self.format, self.header = opening
 
     def __iter__(self) -> Iterator[Captured]:
         return self
 
     def __next__(self) -> Captured:
         record = next(self._records)
-        assert record is not None
+        assert isinstance(record, Captured)
+        self.count += 1
         return record
 
     def __enter__(self) -> Self:
@@ -90,74 +92,65 @@ class Capture(Iterator[Captured]):
     def close(self) -> None:
         """Let go of the file; no records follow."""
         self._records.close()
-        self._lines.close()
 
-    def _opened(self) -> Lines:
-        try:
-            return Lines(self.path)
-        except FileNotFoundError:
-            raise CaptureError(self.path, "there is no such file", "check the path") from None
-        except IsADirectoryError:
-            raise CaptureError(
-                self.path, "this is a directory", "name one capture file in it"
-            ) from None
-        except PermissionError:
-            raise CaptureError(
-                self.path,
-                "not allowed to read it",
-                f"give yourself the right: chmod u+r {self.path}",
-            ) from None
-        except OSError as why:
-            raise CaptureError(
-                self.path, f"it cannot be opened ({why.strerror})", "check the path"
-            ) from None
 
-    def _run(self) -> Generator[Captured | None, None, None]:
-        lines = self._lines
-        try:
-            first = next(iter(lines), None)
-            if first is None:
-                raise CaptureError(
-                    self.path, "the file is empty", "record it again, or copy it in full"
-                )
-            self.format = format_of(first)
-            self.header = first if self.format in HEADED and is_header(first) else b""
-            yield None
-            for record in READERS[self.format](first, lines):
-                yield record
-                self.count += 1
-        except Damage as damage:
-            # Half a line is what a cut stream leaves: the stream is what is wrong.
-            cause = lines.damage or damage
-            raise self._error(cause.what, cause.fix) from None
-        except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as why:
-            if lines.damage is not None:
-                raise self._error(lines.damage.what, lines.damage.fix) from None
-            raise self._bad_line(why) from None
-        except OSError as why:
-            raise self._error(
-                f"reading it failed ({why.strerror})", "check the disk, then try again"
-            ) from None
-        finally:
-            lines.close()
+def _opened(path: Path) -> Lines:
+    try:
+        return Lines(path)
+    except FileNotFoundError:
+        raise CaptureError(path, "there is no such file", "check the path") from None
+    except IsADirectoryError:
+        raise CaptureError(path, "this is a directory", "name one capture file in it") from None
+    except PermissionError:
+        raise CaptureError(
+            path, "not allowed to read it", f"give yourself the right: chmod u+r {path}"
+        ) from None
+    except (OSError, ValueError) as why:  # ValueError: a path with a zero byte
+        raise CaptureError(path, f"it cannot be opened ({why})", "check the path") from None
 
-    def _bad_line(self, why: Exception) -> CaptureError:
-        text = self._lines.current
-        if self._lines.torn:
-            what = f"cut off in the middle of a line, which ends …{text[-SHOWN:]!r} ({why})"
-            fix = (
-                "copy the file again in full; if its recorder was killed, nothing more of it exists"
-            )
-        else:
-            what = f"damaged line: {why}: {text[:SHOWN]!r}"
-            fix = "copy the file again, or delete the line if a gap in the data may stand"
-        return self._error(what, fix)
 
-    def _error(self, what: str, fix: str) -> CaptureError:
-        at = self._lines
-        return CaptureError(
-            self.path, what, fix, line=at.number, offset=at.offset, records=self.count
+def _run(path: Path, lines: Lines) -> Generator[tuple[Format, bytes] | Captured, None, None]:
+    """First the format and the header, then the records; closes `lines` whatever happens."""
+    count = 0
+
+    def error(what: str, fix: str) -> CaptureError:
+        return CaptureError(path, what, fix, line=lines.number, offset=lines.offset, records=count)
+
+    try:
+        first = next(iter(lines), None)
+        if first is None:
+            raise CaptureError(path, "the file is empty", "record it again, or copy it in full")
+        form = format_of(first)
+        yield form, first if form in HEADED and is_header(first) else b""
+        for record in READERS[form](first, lines):
+            yield record
+            count += 1
+    except Damage as damage:
+        # Half a line is what a cut stream leaves: the stream is what is wrong.
+        cause = lines.damage or damage
+        raise error(cause.what, cause.fix) from None
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as why:
+        cause = lines.damage or _bad_line(lines, why)
+        raise error(cause.what, cause.fix) from None
+    except OSError as why:
+        raise error(
+            f"reading it failed ({why.strerror})", "check the disk, then try again"
+        ) from None
+    finally:
+        lines.close()
+
+
+def _bad_line(lines: Lines, why: Exception) -> Damage:
+    text = lines.current
+    if lines.torn:
+        return Damage(
+            f"cut off in the middle of a line, which ends …{text[-SHOWN:]!r} ({why})",
+            "copy the file again in full; if its recorder was killed, nothing more of it exists",
         )
+    return Damage(
+        f"damaged line: {why}: {text[:SHOWN]!r}",
+        "copy the file again, or delete the line if a gap in the data may stand",
+    )
 
 
 def open_capture(path: Path | str) -> Capture:

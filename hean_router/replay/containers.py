@@ -267,7 +267,10 @@ def _whole(first: bytes, lines: Lines) -> bytes:
         parts.append(line)
         size += len(line) + 1
         if size > LINE_MAX:  # no document: a long capture whose first line is broken
-            raise ValueError(f"damaged first line: {first[:SHOWN]!r}")
+            lines.number, lines.offset = 1, 0
+            raise Damage(
+                f"damaged first line: {first[:SHOWN]!r}", "copy the file again, or drop that line"
+            )
     return b"\n".join(parts)
 
 
@@ -333,7 +336,10 @@ def _read_cryptofeed_text(first: bytes, lines: Lines) -> Iterator[Captured]:
         elif found := _TEXT_MARK.match(line):
             kind = marks[found[2]]
             raw = line[found.end() :]
-            _ = raw if kind == "connect" and not raw else _checked(raw)
+            if raw or kind != "connect":
+                _checked(raw)
+            elif lines.torn:
+                raise ValueError("half a time looks like a time")
             place = found[1].decode()
             if kind != "http":
                 url = place
@@ -373,8 +379,6 @@ def _read_rx(first: bytes, lines: Lines) -> Iterator[Captured]:
         raw = bytes(entry.frame)
         kind: Kind = "sent" if entry.dir == "tx" else "recv"
         yield Captured(entry.rx_ns, kind, "ws", raw, url, venue or see(raw, url))
-    if begins:
-        yield Captured(0, "connect", "ws", begins[1], url, venue)
 
 
 class _Mixed(msgspec.Struct):

@@ -5,6 +5,7 @@ keeping that looks like a secret.  Numbers keep their digits; whitespace may cha
 was cut out; bytes that hold no secret come back as they were.
 """
 
+import json
 import re
 from collections.abc import Collection
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -58,7 +59,7 @@ def redact(raw: bytes, secrets: Collection[str] = SECRET_KEYS) -> bytes:
         return walk.pairs(raw)
     except RecursionError:
         return HIDDEN.encode()
-    return out if walk.hid or _dropped(raw, out) else raw
+    return out if walk.hid or _repeats_a_key(raw) else raw
 
 
 def redact_answer(body: bytes) -> bytes:
@@ -76,13 +77,21 @@ def redact_answer(body: bytes) -> bytes:
         out = walk.value(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return HIDDEN.encode()  # it speaks of keys and cannot be read: nothing of it is safe
-    return out if walk.hid or _dropped(body, out) else body
+    return out if walk.hid or _repeats_a_key(body) else body
 
 
-def _dropped(raw: bytes, out: bytes) -> bool:
+def _repeats_a_key(raw: bytes) -> bool:
     """A key that stands twice is walked once, so the original may not be given back."""
-    spaces = b" \t\r\n"
-    return len(raw.translate(None, spaces)) != len(out.translate(None, spaces))
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        if len(pairs) != len(dict(pairs)):
+            raise ValueError("a key stands twice")
+
+    try:
+        json.loads(raw, object_pairs_hook=check, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def redact_url(url: str, secrets: Collection[str] = SECRET_KEYS) -> str:

@@ -94,7 +94,7 @@ class Lines:
         if rest and (self.verbatim or not rest.isspace()):
             self.torn = True
             self.current = rest
-            yield rest
+            yield rest if self.verbatim else rest.removesuffix(b"\r")
         if self.damage is not None:
             raise self.damage
 
