@@ -476,9 +476,10 @@ class Exchange:
     def reduce(self, order_id: int, qty: int, *, now_ns: int) -> Step | None:
         """Take `qty` lots (fewer than its leaves) off an open order; it keeps its place.
 
-        None: no such open order.  ValueError: nothing would be left, or nothing taken.
+        None: no such open order, or the listing is halted.  ValueError: nothing would be left, or
+        nothing taken.
         """
-        order = self._open.get(order_id)
+        order = self._changeable(order_id)
         if order is None:
             return None
         if not 0 < qty < order.leaves:
@@ -486,9 +487,9 @@ class Exchange:
         return self._shrink(order, qty, now_ns)
 
     def cancel(self, order_id: int, *, now_ns: int) -> Step | None:
-        """Take an open order off the book.  None: no such open order."""
-        order = self._open.get(order_id)
-        if order is None or self._markets[order.symbol].status is Status.HALT:
+        """Take an open order off the book.  None: no such open order, or the listing is halted."""
+        order = self._changeable(order_id)
+        if order is None:
             return None
         leaves = order.leaves
         del self._open[order_id]
@@ -501,6 +502,12 @@ class Exchange:
         """Change what a listing allows.  Orders on the book stay."""
         self._markets[symbol].status = status
         return Step(symbol, now_ns, None, status=status)
+
+    def _changeable(self, order_id: int) -> Order | None:
+        order = self._open.get(order_id)
+        if order is None or self._markets[order.symbol].status is Status.HALT:
+            return None
+        return order
 
     def _shrink(self, order: Order, qty: int, now_ns: int) -> Step:
         assert order.px is not None, "only a limit order rests"
