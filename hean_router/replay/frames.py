@@ -316,9 +316,9 @@ class _Reader:
                 session, codec = self._session(record.conn, now_ns)
                 books = codec.books
                 events = session.received(record.raw, now_ns)
-                if codec.books != books:
-                    self._speaker = session
                 self._tell_top(session, events, now_ns)
+                if codec.books != books:
+                    self._speaks(session, now_ns)
             case "http" if _part(self._connector, record, self._instrument.pair):
                 self._take_answer(record, now_ns)
             case _:
@@ -339,6 +339,12 @@ class _Reader:
         else:
             self._waiting = book  # before its stream: it belongs to whichever connection begins it
 
+    def _speaks(self, session: FeedSession, now_ns: int) -> None:
+        self._speaker = session
+        if self._waiting is not None:
+            self._tell_top(session, session.fetched(self._waiting, now_ns), now_ns)
+            self._waiting = None
+
     def _session(self, conn: str, now_ns: int) -> tuple[FeedSession, _Chosen]:
         if conn not in self._sessions:
             inner = self._connector.feed(self._instrument.part, self._symbols)
@@ -347,8 +353,6 @@ class _Reader:
                 self._connector.spec, codec, [self._instrument], Random(0), RECORDED
             )
             session.opened(now_ns)
-            if self._waiting is not None and self._speaker is None:
-                self._tell_top(session, session.fetched(self._waiting, now_ns), now_ns)
             self._sessions[conn] = (session, codec)
         return self._sessions[conn]
 
