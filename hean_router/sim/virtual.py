@@ -188,21 +188,33 @@ def run(
 
 def _drive(loop: VirtualLoop, coro: Coroutine[Any, Any, T], trace: Trace, strict: bool) -> Run[T]:
     task = loop.create_task(coro, name="main")
+    failure: BaseException | None = None
+    left_open: list[Connection] = []
     try:
-        try:
-            value = loop.run_until_complete(task)
-        finally:
-            left_open = _wind_down(loop)
+        loop.run_until_complete(task)
+    except BaseException as exc:  # noqa: BLE001  raised again below, when all is wound down
+        failure = exc
+    try:
+        left_open = _wind_down(loop)
     except BaseException as exc:
+        if failure is None:
+            raise
+        failure.add_note(f"and winding down failed: {exc!r}")
+    finally:
+        _bury(loop)
+    if failure is not None:
         for fault in loop.deaths():
-            exc.add_note(f"besides: {fault.message}: {fault.exception!r}")
-        raise
+            failure.add_note(f"besides: {fault.message}: {fault.exception!r}")
+        try:
+            raise failure
+        finally:
+            failure = None  # it holds this frame: break the circle
     faults = loop.deaths()
     if faults and strict:
         raise TaskDeaths(f"{len(faults)} failed unseen", [_as_exception(f) for f in faults])
     names = tuple(conn.up.label for conn in left_open)
     elapsed_ns = loop.agenda.now_ns - START_NS
-    return Run(value, trace.hexdigest(), trace.events, elapsed_ns, names, tuple(faults))
+    return Run(task.result(), trace.hexdigest(), trace.events, elapsed_ns, names, tuple(faults))
 
 
 def _as_exception(fault: Fault) -> Exception:
@@ -235,12 +247,15 @@ def _end_tasks(loop: VirtualLoop) -> None:
             task.cancel()
         loop.run_until_complete(asyncio.wait(tasks, timeout=_QUIET_S))
     if tasks := loop.unfinished():
-        where = "\n".join(f"  {task.get_name()}: {where(task)}" for task in tasks)
-        for task in tasks:
-            # Closed by hand, else it would die in the garbage collector, after its loop.
-            with contextlib.suppress(Exception):
-                cast(Any, task.get_coro()).close()
-        raise Undying(f"cancelled {_ROUNDS} times, still there:\n{where}")
+        lines = "\n".join(f"  {task.get_name()}: {where(task)}" for task in tasks)
+        raise Undying(f"cancelled {_ROUNDS} times, still there:\n{lines}")
+
+
+def _bury(loop: VirtualLoop) -> None:
+    """Close what would not end: else it dies in the garbage collector, after its loop."""
+    for task in loop.unfinished():
+        with contextlib.suppress(Exception):
+            cast(Any, task.get_coro()).close()
 
 
 async def _settle() -> None:

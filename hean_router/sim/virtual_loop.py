@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
+from heapq import heappush
 from itertools import count
 from typing import Any, Never, TypeVar, TypeVarTuple, cast
 
@@ -68,6 +69,18 @@ class _Task(_Numbered, asyncio.Task[Any]):
     __slots__ = ("_number",)
 
 
+class _Timer(asyncio.TimerHandle):
+    """Timers of one instant fire in the order they were set: in real time no two are that equal."""
+
+    __slots__ = ("order",)
+    order: int
+
+    def __lt__(self, other: object) -> bool:
+        assert isinstance(other, _Timer)
+        mine, others = self.when(), other.when()
+        return mine < others or (mine == others and self.order < other.order)
+
+
 class VirtualLoop(base_events.BaseEventLoop):
     """An asyncio loop in virtual time over a `Net`; made and ended by `run`."""
 
@@ -81,8 +94,11 @@ class VirtualLoop(base_events.BaseEventLoop):
         self.limit_ns = limit_ns
         self.next_number = count(1).__next__
         self._clock_resolution = 1e-9
+        self._coarser_at_s = 2.0**22  # seconds from which a float no longer tells nanoseconds
         self._selector = self  # the base loop asks it how long to sleep: the heart of all this
         self._now_s = START_NS / SECOND_NS
+        self._scheduled: list[_Timer]  # made by the base loop
+        self._next_timer = count(1).__next__
         self._spins = 0
         self._thread = threading.get_ident()
         self._failed: list[asyncio.Task[Any]] = []
@@ -94,6 +110,21 @@ class VirtualLoop(base_events.BaseEventLoop):
     def time(self) -> float:
         """Virtual monotonic seconds."""
         return self._now_s
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As asyncio's own, but for the order at equal times."""
+        self._check_closed()  # type: ignore[attr-defined]  # typeshed hides the base's own
+        timer = _Timer(when, callback, args, self, context)
+        timer.order = self._next_timer()
+        heappush(self._scheduled, timer)
+        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001  the base counts by it
+        return timer
 
     def select(self, timeout: float | None) -> Sequence[Never]:
         """Jump to whatever comes next, and let what is due arrive."""
@@ -110,13 +141,18 @@ class VirtualLoop(base_events.BaseEventLoop):
                 next_ns = heap[0][0]
         if next_ns > now_ns:
             if self.limit_ns is not None and next_ns > self.limit_ns:
+                self.limit_ns = None  # the tasks must still be able to end
                 raise OutOfTime(f"{self._elapsed()} of virtual time; {self._who_waits()}")
-            agenda.now_ns = now_ns = next_ns
+            agenda.now_ns = next_ns
             self._now_s = next_ns / SECOND_NS
             self._spins = 0
+            if self._now_s >= self._coarser_at_s:
+                self._coarser_at_s *= 2
+                self._clock_resolution *= 2  # else a timer that is due would not look due
         else:
             self._spins += 1
             if self._spins > _SPINS_MAX:
+                self._spins = 0  # the tasks must still be able to end
                 raise Livelock(f"time stands still at {self._elapsed()}; {self._who_waits()}")
         agenda.run_due()
         return ()
@@ -173,6 +209,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Keep what went wrong for the end of the run, where it is raised."""
         message = str(context.get("message", "unhandled exception in event loop"))
         exception = context.get("exception")
+        if isinstance(exception, asyncio.CancelledError):
+            return  # cancelled is not failed: asyncio.streams trips over it before Python 3.12
         self.faults.append(Fault(self.agenda.now_ns, message, exception))
 
     def call_soon_threadsafe(

@@ -387,6 +387,7 @@ class Dial:
         client.hold_port(self._sockname[1])
         self._who = net.agenda.next_who()
         self._tries = 0
+        self._sent_ns = 0
         self._label = f"{client.name}>{server.name}"
         self._send_syn()
 
@@ -399,6 +400,7 @@ class Dial:
         if self.answer.done():
             self._client.drop_port(self._sockname[1])
             return
+        self._sent_ns = self._net.now_ns()
         self._push(self._there.latency_ns, self._syn_arrives)
 
     def _push(self, delay_ns: int, act: Callable[[Entry], None], what: object = None) -> None:
@@ -406,11 +408,13 @@ class Dial:
 
     def _lost(self) -> None:
         """SYN or answer was swallowed: try again when the clog ends, or as TCP does."""
+        now_ns = self._net.now_ns()
         reopens_ns = self._there.clog_until_ns or self._back.clog_until_ns
         if reopens_ns is not None and not (self._there.hole or self._back.hole):
-            self._push(max(1, reopens_ns - self._net.agenda.now_ns), self._send_syn)
+            self._push(max(1, reopens_ns - now_ns), self._send_syn)
         else:
-            self._push(_SYN_WAITS_NS[self._tries], self._retry)
+            retry_ns = self._sent_ns + _SYN_WAITS_NS[self._tries]
+            self._push(max(1, retry_ns - now_ns), self._retry)
             self._tries += 1
 
     def _retry(self, entry: Entry) -> None:

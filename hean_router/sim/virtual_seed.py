@@ -32,7 +32,7 @@ class Seeds:
         """The generator of `name`."""
         rng = self._rngs.get(name)
         if rng is None:
-            rng = self._rngs[name] = Random(self.number(name))  # noqa: S311  repeatable on purpose
+            rng = self._rngs[name] = Random(self.number(name))
         return rng
 
 

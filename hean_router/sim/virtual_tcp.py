@@ -60,7 +60,7 @@ class VirtualTransport(asyncio.Transport):
         self._open_to_read = False  # all of the above in one: asked for every arrival
         self._buffered_protocol = False
         # writing
-        self._buffer: deque[bytes] = deque()
+        self._buffer: deque[bytes | memoryview] = deque()
         self._buffer_size = 0
         self._room = WINDOW
         self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
@@ -284,11 +284,12 @@ class VirtualTransport(asyncio.Transport):
         while buffer and self._room > 0:
             data = buffer.popleft()
             if len(data) > self._room:
-                buffer.appendleft(data[self._room :])
-                data = data[: self._room]
+                whole = memoryview(data)  # a view: a huge write is not copied again and again
+                buffer.appendleft(whole[self._room :])
+                data = whole[: self._room]
             self._room -= len(data)
             self._buffer_size -= len(data)
-            self._out.send(data)
+            self._out.send(bytes(data))
         if not buffer:
             if self._eof_asked:
                 self._send_fin()
