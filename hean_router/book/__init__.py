@@ -1,6 +1,43 @@
 """Floor 1: what there is.  One venue's book, and all venues' books of a pair as one view."""
 
 from hean_router.book.book import Book, BookState, LiveBook
+from hean_router.book.consolidated import (
+    BookSource,
+    ConsolidatedBook,
+    Cross,
+    Group,
+    PricedLevel,
+    group_of,
+)
+from hean_router.book.depth_stream import (
+    DepthDelta,
+    DepthFeed,
+    DepthFollower,
+    DepthMessage,
+    DepthSnapshot,
+    Took,
+    depth_message,
+)
 from hean_router.book.ladder import Ladder
+from hean_router.book.sweep import Sweep
 
-__all__ = ["Book", "BookState", "Ladder", "LiveBook"]
+__all__ = [
+    "Book",
+    "BookSource",
+    "BookState",
+    "ConsolidatedBook",
+    "Cross",
+    "DepthDelta",
+    "DepthFeed",
+    "DepthFollower",
+    "DepthMessage",
+    "DepthSnapshot",
+    "Group",
+    "Ladder",
+    "LiveBook",
+    "PricedLevel",
+    "Sweep",
+    "Took",
+    "depth_message",
+    "group_of",
+]
