@@ -6,16 +6,20 @@ point in the group `hean_router.connectors`; nothing here changes.
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from hean_router.domain.errors import CommandError
+from hean_router.domain.instrument import Part
+from hean_router.domain.venue import Fees
 from hean_router.venue.contract import Connector
+from hean_router.venue.gateway import VenueGateway
 
 PACKAGE = "connectors"
 GROUP = "hean_router.connectors"
+ANY = "ccxt_any"  # the module that serves `ccxt:ID`, whatever the ID
 
 
 @cache
@@ -23,7 +27,7 @@ def _modules() -> Mapping[str, str]:
     """Venue name -> module, without importing any."""
     package = importlib.import_module(PACKAGE)
     names = (info.name for info in pkgutil.iter_modules(package.__path__))
-    return {name: f"{PACKAGE}.{name}" for name in sorted(names) if not name.startswith("ccxt")}
+    return {name: f"{PACKAGE}.{name}" for name in sorted(names) if name != ANY}
 
 
 @cache
@@ -56,3 +60,23 @@ def connector(name: str) -> Connector:
         )
     assert isinstance(found, Connector), f"{name} exports no Connector"
     return found
+
+
+def foreign_gateway(
+    name: str, part: Part, hosts: Mapping[str, str], now_ns: Callable[[], int]
+) -> VenueGateway | None:
+    """The gateway of a venue that only ccxt knows (`ccxt:ID`); None if it lacks the part.
+
+    Raises `CommandError` for an ID that ccxt does not know.
+    """
+    gateway: VenueGateway | None = importlib.import_module(f"{PACKAGE}.{ANY}").gateway(
+        name.removeprefix("ccxt:"), part, hosts, now_ns
+    )
+    return gateway
+
+
+def foreign_fees(name: str, part: Part) -> Fees:
+    """What ccxt says a venue charges at its lowest tier, taken in what is received."""
+    fees = importlib.import_module(f"{PACKAGE}.{ANY}").fees(name.removeprefix("ccxt:"), part)
+    assert isinstance(fees, Fees), "ccxt_any speaks the house's words"
+    return fees

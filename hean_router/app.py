@@ -1,0 +1,254 @@
+"""Wiring: configuration in, a running market out.  The only place that knows everything."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import aiohttp
+import orjson
+from msgspec import Struct
+
+from hean_router.config import Settings, VenueSettings
+from hean_router.domain.errors import CommandError, ConfigError, VenueError
+from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
+from hean_router.domain.venue import Fees
+from hean_router.runtime.clock import Clock, steady_clock
+from hean_router.runtime.http import Http
+from hean_router.runtime.market import Market
+from hean_router.runtime.sockets import Tap
+from hean_router.runtime.venue_feed import VenueFeed
+from hean_router.telemetry import FeedReading, Metrics
+from hean_router.venue import Connector, registry
+from hean_router.venue.gateway import VenueGateway
+
+log = logging.getLogger(__name__)
+
+LIST_S = 15.0  # to list a venue's instruments
+
+
+class Target(Struct, frozen=True):
+    """A venue to be used: where it is, and what it charges us."""
+
+    venue: str
+    env: str
+    hosts: Mapping[str, str]
+    taker_fee: Any = None
+    fee_in: Any = None
+
+
+def targets(
+    settings: Settings, venues: Sequence[str] = (), venues_from: Path | None = None
+) -> Sequence[Target]:
+    """The venues to use: of `venues_from` if given, else of the configuration; in order of name.
+
+    `venues` picks some.  Raises `CommandError` for a name that is not there.
+    """
+    if venues_from is not None:
+        known = _from_file(venues_from)
+    else:
+        known = {
+            name: _target(name, venue) for name, venue in settings.venues.items() if venue.enabled
+        }
+        for name in venues:
+            if name not in known and (name.startswith("ccxt:") or name in registry.names()):
+                known[name] = _target(name, VenueSettings())
+    for name in venues:
+        if name not in known:
+            near = registry.nearest(name, sorted(known))
+            where = f"in {venues_from}" if venues_from else "in the configuration"
+            raise CommandError(
+                f"unknown venue {name!r}{near}",
+                f"{where}: {', '.join(sorted(known))}; any other by ccxt:ID, such as ccxt:kucoin",
+            )
+    return [known[name] for name in sorted(venues or known)]
+
+
+def _target(name: str, venue: VenueSettings) -> Target:
+    hosts = dict(venue.hosts)
+    if not name.startswith("ccxt:"):
+        hosts = {**registry.connector(name).spec.hosts.get(venue.env, {}), **hosts}
+    return Target(name, venue.env, hosts, venue.taker_fee, venue.fee_in)
+
+
+def _from_file(path: Path) -> dict[str, Target]:
+    """The first line of `hean sim`, kept in a file."""
+    fix = "write the first line of `hean sim` into it: hean sim okx kraken > venues.json &"
+    try:
+        text = path.read_bytes()
+    except OSError as fault:
+        raise CommandError(f"{path}: cannot be read: {fault.strerror}", fix) from None
+    try:
+        first = next(iter(text.splitlines()), b"")
+        try:
+            found = orjson.loads(first)
+        except orjson.JSONDecodeError:
+            found = orjson.loads(text)  # somebody has laid it out over several lines
+        entries = found["venues"]
+        return {
+            name: Target(name, str(entry["env"]), {k: str(v) for k, v in entry["hosts"].items()})
+            for name, entry in entries.items()
+        }
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as fault:
+        why = f"{type(fault).__name__}: {fault}"
+        raise CommandError(
+            f'{path}: not {{"venues":{{NAME:{{"env":…,"hosts":{{…}}}}}}}} ({why})', fix
+        ) from None
+
+
+class Router:
+    """A running market: gateways of every target, one consolidated book a pair.
+
+    `failed` names each venue that could not be used and the step at which it failed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        chosen: Sequence[Target],
+        pairs: Sequence[Pair],
+        *,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+        connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        tap: Callable[[Target], Tap] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.clock = clock or steady_clock()
+        self.market = Market(pairs)
+        self.metrics = Metrics(self._readings, self.clock)
+        self.market.on_change.append(self.metrics.changed)
+        self.failed: dict[str, str] = {}
+        self.feeds: list[VenueGateway] = []
+        self._settings, self._targets = settings, chosen
+        self._rng = rng or Random()
+        self._connector, self._tap = connector, tap
+        self._tell = tell or (lambda text: log.warning("%s", text))
+
+    def _readings(self) -> list[FeedReading]:
+        return [feed.reading() for feed in self.feeds if isinstance(feed, VenueFeed)]
+
+    async def run(self) -> None:
+        """Keep every book current until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch_lag())
+                for target in self._targets:
+                    for part in sorted({pair.part for pair in self.market.pairs}):
+                        group.create_task(self._run_part(target, part))
+        finally:
+            for feed in self.feeds:
+                await feed.close()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Router"]:
+        """Run in the background for as long as the block lasts; a fault of ours ends it."""
+        task = asyncio.create_task(self.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled() and (fault := task.exception()):
+                raise fault
+
+    async def _run_part(self, target: Target, part: Part) -> None:
+        """One venue's part: list its instruments, seat it, keep its books."""
+        wanted_pairs = [pair for pair in self.market.pairs if pair.part is part]
+        gateway = self._gateway(target, part)
+        if gateway is None:
+            for pair in wanted_pairs:
+                self.market.leave_out(VenueId(target.venue), pair, f"no {part} market")
+            return
+        self.feeds.append(gateway)
+        listed = await self._list(gateway, target, wanted_pairs)
+        wanted = self.market.join(gateway.id, part, listed, self._fees(target, part))
+        if wanted:
+            await gateway.run(wanted, self.market.sink(gateway.id))
+
+    async def _list(
+        self, gateway: VenueGateway, target: Target, pairs: Sequence[Pair]
+    ) -> Sequence[Instrument]:
+        """The venue's instruments, asked for until it answers."""
+        wait_s = 1.0
+        while True:
+            try:
+                listed = await gateway.instruments()
+            except VenueError as fault:
+                self.fail(target.venue, f"instruments: {fault}")
+                for pair in pairs:
+                    self.market.leave_out(gateway.id, pair, f"instruments: {fault}")
+                await asyncio.sleep(wait_s * (0.5 + self._rng.random() / 2))
+                wait_s = min(60.0, wait_s * 2)
+            else:
+                self.failed.pop(target.venue, None)
+                return listed
+
+    def fail(self, venue: str, why: str) -> None:
+        """Remember and tell at which step a venue failed."""
+        self.failed[venue] = why
+        self._tell(f"{venue}: {why}")
+
+    def _gateway(self, target: Target, part: Part) -> VenueGateway | None:
+        if target.venue.startswith("ccxt:"):
+            return self._foreign(target, part)
+        connector = registry.connector(target.venue)
+        if part not in connector.spec.parts:
+            return None
+        self._check_hosts(connector, target, part)
+        http = Http(
+            connector.spec,
+            target.hosts,
+            self.clock,
+            self._connector,
+            connector.spec.headers.get(target.env),
+        )
+        return VenueFeed(
+            connector,
+            part,
+            http,
+            self.clock,
+            Random(self._rng.getrandbits(64)),
+            policy=self._settings.feeds.freshness.policy(),
+            tell=lambda text: self.fail(target.venue, text.partition(": ")[2]),
+            tap=self._tap(target) if self._tap else None,
+            timing=self.metrics.apply,
+        )
+
+    def _foreign(self, target: Target, part: Part) -> VenueGateway | None:
+        """Any venue that ccxt knows; the library is loaded here and not before."""
+        return registry.foreign_gateway(target.venue, part, target.hosts, self.clock)
+
+    def _check_hosts(self, connector: Connector, target: Target, part: Part) -> None:
+        for name in ("rest", "ws"):
+            try:
+                connector.spec.host(target.hosts, part, name)
+            except KeyError:
+                known = ", ".join(sorted(target.hosts)) or "none"
+                raise ConfigError(
+                    f"{target.venue}: environment {target.env!r} has no {name!r} host for {part}",
+                    f"give hosts.{name} (known: {known})",
+                ) from None
+
+    def _fees(self, target: Target, part: Part) -> Fees:
+        """Our tier where configured, else the venue's lowest."""
+        if target.venue.startswith("ccxt:"):
+            base = registry.foreign_fees(target.venue, part)
+        else:
+            base = registry.connector(target.venue).spec.fees[part]
+        return Fees(
+            taker=base.taker if target.taker_fee is None else target.taker_fee,
+            maker=base.maker,
+            fee_in=target.fee_in or base.fee_in,
+        )
+
+    async def _watch_lag(self) -> None:
+        """Measure how late the loop is; the only sign of a stall that nothing else shows."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.1
+            await asyncio.sleep(0.1)
+            self.metrics.loop_lag.observe(max(0, int((loop.time() - due) * 1e9)))

@@ -1,0 +1,67 @@
+"""What commands print, and how they end."""
+
+import sys
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import orjson
+import typer
+
+from hean_router.domain.errors import CommandError, ConfigError, HeanError, VenueError
+
+
+class Exit(IntEnum):
+    """What a command's exit code means."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    CONFIG = 3
+    AUTH = 4
+    RISK = 5
+    VENUE = 6
+    UNKNOWN = 7
+    INTERRUPTED = 8
+
+
+def code_of(fault: BaseException) -> Exit:
+    """The exit code for what went wrong."""
+    match fault:
+        case CommandError():
+            return Exit.USAGE
+        case ConfigError():
+            return Exit.CONFIG
+        case VenueError():
+            return Exit.VENUE
+        case KeyboardInterrupt():
+            return Exit.INTERRUPTED
+        case _:
+            return Exit.FAILURE
+
+
+def emit(value: Mapping[str, Any]) -> None:
+    """One object on a line of its own, at once: the reader may be a pipe."""
+    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str = "") -> None:
+    """A line for people."""
+    sys.stdout.write(text + "\n")
+
+
+def tell(text: str) -> None:
+    """A line about the work, apart from its result."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def fail(fault: HeanError | OSError, *, as_json: bool) -> NoReturn:
+    """Say what, why and how to mend it, once; end with the right code."""
+    code = code_of(fault)
+    fix = getattr(fault, "fix", "")
+    if as_json:
+        emit({"error": {"code": code.name.lower(), "what": str(fault), "fix": fix}})
+    tell(f"error: {fault}" + (f"\n  fix: {fix}" if fix else ""))
+    raise typer.Exit(code)

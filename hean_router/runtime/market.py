@@ -1,0 +1,178 @@
+"""Every venue's books as one, kept current by what the gateways tell."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from hean_router.book import BookState, ConsolidatedBook, Group, LiveBook, group_of
+from hean_router.domain.feed import Notice, NoticeKind, Trade
+from hean_router.domain.instrument import Instrument, Pair, Part, Trading, VenueId
+from hean_router.domain.venue import Fees
+from hean_router.venue import BookMoved, SessionEvent, StateChanged
+from hean_router.venue.gateway import EventSink
+
+
+class Seat:
+    """A venue's place in a consolidated book: whichever session's book is LIVE there now.
+
+    While the venue says that it takes no orders the place is empty, however good the book.
+    """
+
+    __slots__ = ("book", "halted", "instrument", "since_ns", "state", "why")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.book: LiveBook | None = None
+        self.state, self.why = BookState.SYNCING, "connecting"
+        self.since_ns = 0
+        self.halted = ""
+
+    @property
+    def live(self) -> LiveBook | None:
+        """The readable book, None when there is none or the venue takes no orders."""
+        return None if self.halted else self.book
+
+    @property
+    def reason(self) -> str:
+        """Why it is in that state."""
+        return f"halted: {self.halted}" if self.halted else self.why
+
+
+class Market:
+    """The consolidated books of some pairs.
+
+    Synchronous: a venue's event is taken in one call.  Readers that wait use `changed`: under load
+    they see fewer versions, never other ones.
+    """
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = list(dict.fromkeys(pairs))
+        self.books: dict[Group, ConsolidatedBook] = {}
+        self.listed: dict[tuple[VenueId, Pair], Instrument] = {}
+        self.notices: list[tuple[VenueId, Notice]] = []  # the last hundred
+        self.on_change: list[Callable[[StateChanged], None]] = []
+        self.on_trade: list[Callable[[Trade], None]] = []
+        self._seats: dict[tuple[VenueId, str], Seat] = {}
+        self._fees: dict[tuple[VenueId, Part], Fees] = {}
+        self._dirty: set[Group] = set()
+        self._wake = asyncio.Event()
+        for pair in self.pairs:
+            self.books.setdefault(group_of(pair), ConsolidatedBook(pair))
+
+    # ------------------------------------------------------------------------- who takes part
+
+    def join(
+        self, venue: VenueId, part: Part, listed: Sequence[Instrument], fees: Fees
+    ) -> Sequence[Instrument]:
+        """Seat a venue that lists `listed`; returns the instruments whose books we want from it.
+
+        Pairs that it does not list, or that cannot be pooled, are named as left out.
+        """
+        self._fees[venue, part] = fees
+        by_pair = {instrument.pair: instrument for instrument in listed}
+        wanted = []
+        for pair in self.pairs:
+            if pair.part is not part:
+                continue
+            if (instrument := by_pair.get(pair)) is None:
+                others = sorted(str(i.pair) for i in listed if i.pair.base == pair.base)
+                reason = f"{others[0]}: no conversion" if others else "not listed"
+                self.leave_out(venue, pair, reason)
+                continue
+            self.listed[venue, pair] = instrument
+            self._sit(instrument)
+            wanted.append(instrument)
+        return wanted
+
+    def leave_out(self, venue: VenueId, pair: Pair, reason: str) -> None:
+        """Name a venue that has no book of `pair` here, and why."""
+        self.books[group_of(pair)].remove(venue, reason)
+
+    def _sit(self, instrument: Instrument) -> Seat:
+        seat = self._seats[instrument.key] = Seat(instrument)
+        book = self.books[group_of(instrument.pair)]
+        book.add(seat, self._fees[instrument.venue, instrument.part])
+        return seat
+
+    def seat(self, venue: VenueId, pair: Pair) -> Seat | None:
+        """A venue's place in the book of `pair`."""
+        return self._seats.get((venue, str(pair)))
+
+    # ------------------------------------------------------------------------- what happens
+
+    def sink(self, venue: VenueId) -> EventSink:
+        """Where a gateway of `venue` tells what happens."""
+
+        def take(events: Sequence[SessionEvent], _now_ns: int) -> None:
+            for event in events:
+                self._take(venue, event)
+
+        return take
+
+    def _take(self, venue: VenueId, event: SessionEvent) -> None:
+        match event:
+            case BookMoved(instrument=instrument, book=book):
+                seat = self._seats[instrument.key]
+                if seat.instrument is not instrument:  # its rules were refreshed
+                    seat = self._sit(instrument)
+                seat.book, seat.state = book, BookState.LIVE
+                self._mark(instrument)
+            case StateChanged(instrument=instrument):
+                seat = self._seats[instrument.key]
+                seat.state, seat.why, seat.since_ns = event.new, event.reason, event.at_ns
+                if event.new is not BookState.LIVE:
+                    seat.book = None
+                self._mark(instrument)
+                for hear in self.on_change:
+                    hear(event)
+            case Trade():
+                for print_ in self.on_trade:
+                    print_(event)
+            case Notice():
+                self._note(venue, event)
+
+    def _note(self, venue: VenueId, notice: Notice) -> None:
+        if notice.kind is NoticeKind.SUBSCRIBED:
+            return
+        self.notices = [*self.notices[-99:], (venue, notice)]
+        if notice.kind not in {NoticeKind.HALTED, NoticeKind.RESUMED}:
+            return
+        halted = notice.text if notice.kind is NoticeKind.HALTED else ""
+        for (name, _), seat in self._seats.items():
+            if name == venue and notice.instrument in {None, seat.instrument}:
+                seat.halted = halted
+                self._mark(seat.instrument)
+
+    def _mark(self, instrument: Instrument) -> None:
+        self._dirty.add(group_of(instrument.pair))
+        self._wake.set()
+
+    # ------------------------------------------------------------------------- who reads
+
+    async def changed(self) -> frozenset[Group]:
+        """Wait until something has changed since the last call; which books.  For one reader."""
+        await self._wake.wait()
+        self._wake.clear()
+        dirty, self._dirty = frozenset(self._dirty), set()
+        return dirty
+
+    def book(self, pair: Pair) -> ConsolidatedBook:
+        """The consolidated book that serves `pair`; `KeyError` if it was not asked for."""
+        return self.books[group_of(pair)]
+
+    def standing(self, pair: Pair) -> Mapping[VenueId, str]:
+        """Each venue's state for `pair`, in words."""
+        words = {
+            seat.instrument.venue: seat.state.value
+            + (f": {seat.reason}" if seat.live is None else "")
+            for seat in self._seats.values()
+            if seat.instrument.pair == pair
+        }
+        return {**self.book(pair).left_out(), **words}
+
+    @property
+    def all_live(self) -> bool:
+        """Whether every seated book that may trade is LIVE."""
+        return bool(self._seats) and all(
+            seat.live is not None or seat.instrument.trading is not Trading.OPEN
+            for seat in self._seats.values()
+        )
