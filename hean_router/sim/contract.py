@@ -148,10 +148,7 @@ Outputs: TypeAlias = Sequence[Output]
 
 
 class Trouble(StrEnum):
-    """What a venue sometimes does to its clients, each face in its venue's own way.
-
-    A face answers with no outputs where its venue has no such thing.
-    """
+    """What a venue sometimes does to its clients, each face in its venue's own way."""
 
     RESTART = "restart"
     """The feed service restarts: sequences begin again (Bybit `u=1` snapshots, OKX a `seqId` below
@@ -165,6 +162,9 @@ class Trouble(StrEnum):
     """Maintenance begins: notices on the sockets, REST answers as the venue's do meanwhile."""
     RESUME = "resume"
     """Maintenance ends."""
+    INSIDE = "inside"
+    """The next book asked for by REST falls inside the id range of a stream's event (Binance; it
+    also happens by itself)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +229,8 @@ class Face(Protocol):
     def wake_at_ns(self) -> int | None:
         """When `due` next has something to do; None for "nothing planned"."""
 
-    def trouble(self, trouble: Trouble, now_ns: int) -> Outputs:
-        """Misbehave as the venue sometimes does.  No outputs: this venue does not do that."""
+    def trouble(self, trouble: Trouble, now_ns: int) -> Outputs | None:
+        """Misbehave as the venue sometimes does.  None: this venue does not do that."""
 
     def topics(self, conn: Conn) -> Sequence[str]:
         """Live subscriptions of a connection in the order they were made (`Send.topic` texts)."""

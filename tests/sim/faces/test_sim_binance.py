@@ -604,7 +604,31 @@ def test_what_binance_does_not_do():
     world = World()
     world.open("/ws/btcusdt@depth")
     for trouble in (Trouble.RESTART, Trouble.SNAPSHOT):
-        assert list(world.face.trouble(trouble, world.now_ns)) == []
+        assert world.face.trouble(trouble, world.now_ns) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "symbol"),
+    [("/ws", "/api/v3/depth", "BTC/USDT"), ("/public/ws", "/fapi/v1/depth", "BTC/USDT:USDT")],
+)
+def test_a_snapshot_can_be_made_to_fall_inside_an_event(base, path, symbol):
+    """Also in a market so quiet that it hardly ever happens by itself."""
+    straddled = {True: 0, False: 0}
+    for armed in straddled:
+        world = World(pace=Pace(updates_per_s=2))
+        conn = world.open(f"{base}/btcusdt@depth@100ms")
+        for number in range(300):
+            world.run(10 * MS)
+            world.frames(conn)
+            if armed:
+                world.face.trouble(Trouble.INSIDE, world.now_ns)
+            _, snapshot = world.get(path, "symbol=BTCUSDT&limit=1000", peer=str(number))
+            world.run(SECOND)
+            last = snapshot["lastUpdateId"]
+            later = [event for event in world.frames(conn) if event["u"] > last]
+            straddled[armed] += bool(later) and later[0]["U"] <= last
+    assert straddled[True] >= 10
+    assert straddled[True] > 3 * straddled[False]
 
 
 # Limits

@@ -227,7 +227,7 @@ class BinanceFace:
                 outputs += self._end(conn, _GOING_AWAY, "Disconnected")
         return outputs
 
-    def trouble(self, trouble: Trouble, now_ns: int) -> Outputs:
+    def trouble(self, trouble: Trouble, now_ns: int) -> Outputs | None:
         if trouble is Trouble.SHUTDOWN:
             return self._shut_down(now_ns)
         if trouble is Trouble.MAINTENANCE:
@@ -237,7 +237,12 @@ class BinanceFace:
         if trouble is Trouble.RESUME:
             for symbol in self.exchange.listings:
                 self.exchange.set_status(symbol, Status.TRADING, now_ns=now_ns)
-        return ()  # no sequence ever restarts here, and no stream sends a snapshot
+            return ()
+        if trouble is Trouble.INSIDE:
+            for feed in self._feeds:
+                feed.straddle_next = True
+            return ()
+        return None  # no sequence ever restarts here, and no stream sends a snapshot
 
     def _all_timers(self) -> Iterable[Timers[Any]]:
         return (self._timers, *(feed.timers for feed in self._feeds))

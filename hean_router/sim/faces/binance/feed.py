@@ -24,6 +24,7 @@ Clock: TypeAlias = Callable[[int], int]
 
 _STREAM = re.compile(r"([a-z0-9]+)@(depth(5|10|20)?|bookTicker|trade|aggTrade)(?:@(\d+)ms)?")
 _TRADES_KEPT = 1_000
+_HELD_BEATS_MAX = 10
 
 
 def millis(time_ns: int) -> int:
@@ -92,6 +93,8 @@ class _Batch:
         self.pushed_id = update_id  # the last id covered by an event
         self.levels: dict[tuple[Side, int], int] = {}
         self.moved_ns = 0
+        self.straddle_id = -1  # a snapshot's id that the next event must reach beyond
+        self.held = 0  # beats it has waited for that
 
     def add(self, step: Step) -> None:
         for level in step.levels:
@@ -125,6 +128,7 @@ class Feed:
         self._topics: dict[str, dict[str, Topic]] = {symbol: {} for symbol in self.symbols.names}
         self._batches: dict[str, _Batch] = {}
         self._tops: dict[str, tuple[BookLevel | None, ...]] = {}
+        self.straddle_next = False  # let the next snapshot fall inside an event's range
 
     # Listening
 
@@ -196,8 +200,25 @@ class Feed:
         update_id = self._exchange.update_id(topic.listing.symbol)
         if topic.what == "partial":
             yield self._partial(topic, batch, update_id, now_ns)
+        elif update_id == batch.straddle_id and batch.held < _HELD_BEATS_MAX:
+            batch.held += 1
+            self._plan(topic, now_ns)
         elif update_id > batch.pushed_id:
+            batch.straddle_id, batch.held = -1, 0
             yield self._depth(topic, batch, update_id, now_ns)
+
+    def fetched(self, symbol: str) -> None:
+        """A snapshot was taken: if one is to fall inside an event, let it be this one.
+
+        Only events that have begun, and not ended, can be made to reach around it.
+        """
+        if not self.straddle_next:
+            return
+        for topic in self._topics[symbol].values():
+            batch = self._batches.get(topic.name)
+            if batch is not None and batch.levels and topic.interval_ns and not topic.levels:
+                batch.straddle_id = self._exchange.update_id(symbol)
+                self.straddle_next = False
 
     def _plan(self, topic: Topic, now_ns: int) -> None:
         """Push at the stream's next beat; each stream keeps a beat of its own."""

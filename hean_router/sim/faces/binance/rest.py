@@ -224,6 +224,7 @@ class Rest:
             raise ApiError(-4021, f"Invalid depth limit. '{limit}' is not valid depth limit.")
         bids, asks = self._exchange.book(listing.symbol, limit)
         last_id = self._part.last_id(self._exchange.update_id(listing.symbol))
+        self._feed.fetched(listing.symbol)
         times = {} if self._part.spot else {"E": clock(now_ns), "T": clock(now_ns)}
         return {
             "lastUpdateId": last_id,
