@@ -6,8 +6,6 @@
 
 from decimal import Decimal
 
-_DIGITS = frozenset("0123456789")
-
 
 class TooFine(ValueError):
     """A number has more decimals than its scale: the rules we hold are out of date."""
@@ -24,13 +22,16 @@ def to_scaled(text: str, decimals: int) -> int:
     hean_router.domain.scale.TooFine: 1.5 has more than 0 decimals
     """
     whole, dot, part = text.partition(".")
-    if not whole or (dot and not part) or not _DIGITS.issuperset(whole + part):
+    digits = whole + part
+    # Both are asked: other alphabets have decimal digits too.
+    if not (whole and (part or not dot) and digits.isdecimal() and digits.isascii()):
         raise ValueError(f"not a plain decimal: {text[:40]!r}")
-    if len(part) > decimals:
-        if part[decimals:].strip("0"):
-            raise TooFine(f"{text} has more than {decimals} decimals")
-        part = part[:decimals]
-    return int(whole + part.ljust(decimals, "0"))
+    missing = decimals - len(part)
+    if missing >= 0:
+        return int(digits) * 10**missing
+    if part[decimals:].strip("0"):
+        raise TooFine(f"{text} has more than {decimals} decimals")
+    return int(whole + part[:decimals])
 
 
 def to_text(value: int, decimals: int) -> str:
