@@ -28,7 +28,8 @@ def to_scaled(text: str, decimals: int) -> int:
         raise ValueError(f"not a plain decimal: {text[:40]!r}")
     missing = decimals - len(part)
     if missing >= 0:
-        return int(digits) * 10**missing
+        factor: int = 10**missing
+        return int(digits) * factor
     if part[decimals:].strip("0"):
         raise TooFine(f"{text} has more than {decimals} decimals")
     return int(whole + part[:decimals])
