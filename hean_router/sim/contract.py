@@ -173,10 +173,12 @@ class Options:
 
     `limits`: factor on the venue's connection, subscription, message and weight limits; None turns
     them off (load tests; never hide it).  `session_life_ns`: None is the venue's own.
+    `checksums` brings back book checksums that a venue has given up (OKX).
     """
 
     limits: float | None = 1.0
     session_life_ns: int | None = None
+    checksums: bool = False
 
     def limit(self, venue_limit: int) -> int | None:
         """The venue's limit, scaled; None for "no limit"."""
