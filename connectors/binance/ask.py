@@ -7,12 +7,13 @@ from urllib.parse import parse_qs, quote, urlsplit
 import msgspec
 from msgspec import Struct, field
 
-from connectors.binance.facts import host_of, part_of
+from connectors.binance.facts import part_of
 from hean_router import kit
 
 SNAPSHOT_DEPTH = 1000
 
 _PATH = {kit.Part.SPOT: "/api/v3", kit.Part.LINEAR: "/fapi/v1"}
+_BUCKET = {kit.Part.SPOT: "rest", kit.Part.LINEAR: "linear.rest"}
 # What `limit` costs: the smallest bound that holds it.
 _WEIGHT = {
     kit.Part.SPOT: ((100, 5), (500, 25), (1000, 50), (5000, 250)),
@@ -26,10 +27,9 @@ class _Error(Struct):
 
 
 def request(part: kit.Part, name: str, query: str = "", cost: int = 1) -> kit.HttpRequest:
-    """`GET` of one of the public endpoints."""
-    host = host_of(part)
+    """`GET` of one of the public endpoints; the shell picks `part`'s own host."""
     return kit.HttpRequest(
-        path=f"{_PATH[part]}/{name}", host=host, query=query, bucket=host, cost=cost
+        path=f"{_PATH[part]}/{name}", query=query, bucket=_BUCKET[part], cost=cost
     )
 
 
@@ -74,9 +74,17 @@ class _Time(Struct, rename="camel"):
 
 def server_time() -> kit.Ask[int]:
     """The venue's clock, epoch ns."""
-    answer = yield request(kit.Part.SPOT, "time")
+    answer = yield from _either("time")
     time: _Time = read(body_of(answer, "time"), _Time, "time")
     return time.server_time * kit.MS
+
+
+def _either(name: str) -> kit.Ask[kit.Answer]:
+    """What both parts have, of whichever this host serves: the question names no part."""
+    answer = yield request(kit.Part.SPOT, name)
+    if answer.status == 404:
+        answer = yield request(kit.Part.LINEAR, name)
+    return answer
 
 
 class _Status(Struct):
@@ -92,7 +100,7 @@ def status() -> kit.Ask[list[kit.Notice]]:
     """
     answer = yield kit.HttpRequest(path="/sapi/v1/system/status")
     if answer.status == 404:
-        body_of((yield request(kit.Part.SPOT, "ping")), "ping")
+        body_of((yield from _either("ping")), "ping")
         return []
     told: _Status = read(body_of(answer, "status"), _Status, "status")
     return [kit.Notice(kit.NoticeKind.HALTED, told.msg or "maintenance")] if told.status else []

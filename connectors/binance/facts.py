@@ -71,11 +71,6 @@ SPEC = kit.VenueSpec(
 )
 
 
-def host_of(part: kit.Part, name: str = "rest") -> str:
-    """The name of `part`'s own URL and of the bucket that pays for it."""
-    return f"linear.{name}" if part is kit.Part.LINEAR else name
-
-
 def feed_url(part: kit.Part, hosts: Mapping[str, str]) -> str:
     """A socket without streams; they are asked for in frames, and come bare, not wrapped.
 

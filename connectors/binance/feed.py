@@ -101,8 +101,8 @@ class Feed(kit.FeedCodec):
             yield self._request("UNSUBSCRIBE", names)
 
     def resubscribe(self, instrument: kit.Instrument) -> Iterable[kit.Frame]:
-        """The depth stream off and on: for a subscription that has died, not for a gap."""
-        names = _streams([instrument], _STREAMS[:1])
+        """Its streams off and on: for a subscription that has died; a gap needs a snapshot."""
+        names = _streams([instrument], _STREAMS)
         yield self._request("UNSUBSCRIBE", names)
         yield self._request("SUBSCRIBE", names, [instrument])
 

@@ -23,9 +23,7 @@ _TOPICS = (_BOOK, _TOP, _TRADES)
 _INSTRUMENTS_A_REQUEST = 3
 
 _SIDES = {"Buy": kit.Side.BUY, "Sell": kit.Side.SELL}
-_NAMED = re.compile(
-    rb'"topic"\s*:\s*"(?:orderbook\.\d{1,4}|publicTrade)\.([^"\\]{1,40})"|"s"\s*:\s*"([^"\\]{1,40})"'
-)
+_NAMED = re.compile(rb'"topic"\s*:\s*"[^"\\]{1,40}\.([^".\\]{1,40})"|"s"\s*:\s*"([^"\\]{1,40})"')
 
 
 class _Book(Struct, gc=False):
@@ -99,16 +97,18 @@ class Feed(kit.FeedCodec):
             yield self._request("unsubscribe", _topics(some, _TOPICS))
 
     def resubscribe(self, instrument: kit.Instrument) -> Iterable[kit.Frame]:
+        """All its topics off and on: a refused request may have left it without any of them."""
         self._depths[instrument.symbol] = DEPTH
-        book = _topics([instrument], [_BOOK])
-        yield self._request("unsubscribe", book)
-        yield self._request("subscribe", book, [instrument])
+        topics = _topics([instrument], _TOPICS)
+        yield self._request("unsubscribe", topics)
+        yield self._request("subscribe", topics, [instrument])
 
     def topics(self, instruments: Sequence[kit.Instrument]) -> int:
         return len(_TOPICS) * len(instruments)
 
     def ping(self) -> kit.Frame:
-        return self._request("ping", ())
+        # Not counted by the venue, and of no use behind a queue of subscriptions.
+        return kit.Frame(self._request("ping", ()).data, cost=0)
 
     def _request(
         self, op: str, topics: Sequence[str], about: Sequence[kit.Instrument] = ()
@@ -199,9 +199,9 @@ class Feed(kit.FeedCodec):
     def _refused(self, frame: _Frame, asked: Sequence[kit.Instrument]) -> Iterable[kit.FeedEvent]:
         """All of a refused request count as refused, whichever topic was the bad one."""
         text = f"{frame.op}: {frame.ret_msg}"
-        if asked:
-            return [kit.Notice(kit.NoticeKind.REFUSED, text, about) for about in asked]
-        return (kit.Notice(kit.NoticeKind.REFUSED, text),)
+        if frame.op == "unsubscribe":  # it was not there: that is what we wanted
+            return (kit.Notice(kit.NoticeKind.INFO, text),)
+        return [kit.Notice(kit.NoticeKind.REFUSED, text, about) for about in asked or (None,)]
 
     def about(self, data: bytes) -> kit.Instrument | None:
         named = {topic or plain for topic, plain in _NAMED.findall(data)}
