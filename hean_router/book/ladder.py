@@ -25,9 +25,12 @@ class Ladder:
         return len(self._keys)
 
     def replace(self, levels: Iterable[Level]) -> None:
-        """Forget everything and hold `levels` (any order; quantity 0 is no level)."""
+        """Forget everything and hold `levels` (any order; a price twice: the later counts)."""
         sign = self._sign
-        self._qty = {px * sign: qty for px, qty in levels if qty}
+        held = {px * sign: qty for px, qty in levels}
+        if 0 in held.values():
+            held = {key: qty for key, qty in held.items() if qty}
+        self._qty = held
         self._keys = sorted(self._qty)
 
     def apply(self, levels: Iterable[Level]) -> None:

@@ -1,0 +1,95 @@
+"""Decimal text and scaled integers, against `Decimal`, which is too well known to be wrong."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hean_router.domain.scale import (
+    TooFine,
+    ceil_to,
+    decimals_of,
+    floor_to,
+    plain,
+    to_decimal,
+    to_scaled,
+    to_text,
+)
+
+numbers = st.integers(min_value=-(10**30), max_value=10**30)
+scales = st.integers(min_value=0, max_value=18)
+
+
+@given(st.integers(min_value=0, max_value=10**30), scales)
+def test_text_comes_back(value, decimals):
+    assert to_scaled(to_text(value, decimals), decimals) == value
+
+
+@given(numbers, scales)
+def test_text_is_the_number(value, decimals):
+    assert Decimal(to_text(value, decimals)) == to_decimal(value, decimals)
+
+
+@given(st.integers(min_value=0, max_value=10**20), scales, st.integers(min_value=0, max_value=6))
+def test_a_finer_scale_holds_the_same_number(value, decimals, more):
+    text = to_text(value, decimals)
+    assert to_scaled(text, decimals + more) == value * 10**more
+
+
+@pytest.mark.parametrize(
+    ("text", "decimals", "outcome"),
+    [
+        ("1.50", 1, 15),  # zeros beyond the scale say nothing
+        ("1.55", 1, TooFine),  # a digit beyond it does: our rules are out of date
+        ("0.00000001", 8, 1),
+        ("00.5", 1, 5),  # odd, but a plain decimal
+        ("", 2, ValueError),
+        (".5", 2, ValueError),  # no venue writes it; one that does has changed its protocol
+        ("5.", 2, ValueError),
+        ("-1", 2, ValueError),  # a negative price or quantity is damage
+        ("+1", 2, ValueError),
+        ("1e5", 2, ValueError),
+        ("1_000", 2, ValueError),  # int() alone would take it
+        (" 1", 2, ValueError),  # and this
+        ("1 ", 2, ValueError),
+        ("١", 0, ValueError),  # an Arabic one: int() would take it too
+        ("1.٢", 1, ValueError),
+        ("1..2", 2, ValueError),
+        ("NaN", 2, ValueError),
+        ("Infinity", 2, ValueError),
+    ],
+)
+def test_what_is_a_plain_decimal(text, decimals, outcome):
+    if isinstance(outcome, int):
+        assert to_scaled(text, decimals) == outcome
+    else:
+        with pytest.raises(outcome):
+            to_scaled(text, decimals)
+
+
+@given(numbers, st.integers(min_value=1, max_value=10**9))
+def test_rounding_has_a_direction(value, step):
+    low, high = floor_to(value, step), ceil_to(value, step)
+    assert low <= value <= high
+    assert low % step == high % step == 0
+    assert value - low < step
+    assert high - value < step
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=12, min_value=-(10**12)))
+def test_plain_is_the_same_number_without_ornament(number):
+    text = plain(number)
+    assert Decimal(text) == number
+    assert "e" not in text.lower()
+    assert "." not in text or text[-1] not in ".0"
+
+
+@given(numbers, scales)
+def test_decimals_of_is_the_least_that_holds_the_number(value, decimals):
+    number = to_decimal(value, decimals)
+    least = decimals_of(number)
+    assert least <= decimals
+    assert number == number.quantize(Decimal(1).scaleb(-least)) if abs(value) < 10**20 else True
+    if least:
+        assert number.scaleb(least - 1) % 1 != 0
