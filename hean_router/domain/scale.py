@@ -53,7 +53,8 @@ def to_decimal(value: int, decimals: int) -> Decimal:
     >>> to_decimal(6511420, 2)
     Decimal('65114.20')
     """
-    return Decimal(value).scaleb(-decimals)
+    # From text, which no context rounds; `scaleb` would round to 28 digits.
+    return Decimal(f"{value}E-{decimals}")
 
 
 def plain(number: Decimal) -> str:
