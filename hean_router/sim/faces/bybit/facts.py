@@ -80,10 +80,10 @@ LINEAR = Category(
 STATUS_PATH = "/v5/public/misc/status"
 STATUS_TOPIC = "system.status"
 
-# (base, quote in dollars) -> tick, as printed, where the rule of thumb is not the recorded one
+# base -> tick in dollars, as printed, and lot, where the rule of thumb is not the recorded one
 _SPOT_TICKS = {"BTC": "0.1", "ETH": "0.01", "XRP": "0.0001", "ADA": "0.0001"}
 _LINEAR_TICKS = {"BTC": "0.10", "ETH": "0.01", "SOL": "0.010", "XRP": "0.0001", "ADA": "0.0001"}
-_SPOT_LOTS = {"DOGE": "0.1", "ADA": "0.01", "SHIB": "1", "PEPE": "1"}
+_SPOT_LOTS = {"XRP": "0.01", "DOGE": "0.1", "ADA": "0.01", "SHIB": "1", "PEPE": "1"}
 _LINEAR_LOTS = {"XRP": "0.1"}
 _DOLLARS = ("USD", "USDT", "USDC", "EUR")
 
@@ -100,15 +100,15 @@ def listings(symbols: Iterable[str]) -> list[Listing]:
 def _listing(base: str, quote: str, *, linear: bool) -> Listing:
     if linear and quote != "USDT":
         raise ValueError(f"{base}/{quote}:{quote}: only USDT-settled perpetuals are simulated")
-    # Five digits of a price, and a lot worth a few cents; on linear a hundred times that.
-    magnitude = start_px(base, quote).adjusted()
-    tick = Decimal(1).scaleb(magnitude - 4)
-    lot = Decimal(1).scaleb(min(0, (1 if linear else -2) - magnitude))
-    if quote in _DOLLARS:
-        ticks, lots = (_LINEAR_TICKS, _LINEAR_LOTS) if linear else (_SPOT_TICKS, _SPOT_LOTS)
-        tick, lot = Decimal(ticks.get(base, tick)), Decimal(lots.get(base, lot))
+    # Five digits of a price; a lot worth some cents, on linear a thousand times that.
     dollar = start_px(quote, "USDT")
-    max_qty = (10_000_000 / dollar / start_px(base, quote)) // lot * lot
+    tick = Decimal(1).scaleb(start_px(base, quote).adjusted() - 4)
+    lot = Decimal(1).scaleb(min(0, (1 if linear else -2) - start_px(base, "USDT").adjusted()))
+    ticks, lots = (_LINEAR_TICKS, _LINEAR_LOTS) if linear else (_SPOT_TICKS, _SPOT_LOTS)
+    lot = Decimal(lots.get(base, lot))
+    if quote in _DOLLARS:
+        tick = Decimal(ticks.get(base, tick))
+    max_qty = 10_000_000 / start_px(base, "USDT") // lot * lot
     return Listing(
         base,
         quote,
