@@ -75,9 +75,9 @@ def decimals_of(number: Decimal) -> int:
     >>> decimals_of(Decimal("0.0100")), decimals_of(Decimal("5E+1"))
     (2, 0)
     """
-    exponent = number.normalize().as_tuple().exponent
-    assert isinstance(exponent, int), "not a finite number"
-    return max(0, -exponent)
+    assert number.is_finite(), "not a finite number"
+    # Over the text: `normalize` would first round to the context's 28 digits.
+    return len(plain(number).partition(".")[2])
 
 
 def floor_to(value: int, step: int) -> int:
