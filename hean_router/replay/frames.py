@@ -17,7 +17,7 @@ from hean_router.domain.errors import CommandError, VenueError
 from hean_router.domain.feed import Delta, FeedEvent, Level, Notice, Snapshot, Top, Trade
 from hean_router.domain.instrument import Digits, Instrument, Pair, Part
 from hean_router.domain.scale import plain
-from hean_router.replay.capture import open_capture, part_of_record, protocol_of
+from hean_router.replay.capture import CaptureError, open_capture, part_of_record, protocol_of
 from hean_router.replay.containers import Captured
 from hean_router.venue import (
     Ask,
@@ -36,6 +36,7 @@ from hean_router.venue import (
 RECORDED = Policy(fresh=Freshness(late_ns=0))
 FINEST = 18  # decimals that any venue writes at most, while we look for how many it does
 DEPTH = 10  # levels a side in the report
+UNTOLD = "?"  # the quote of a pair that only the venue's own name is known of
 
 _UNREADABLE = (VenueError, MsgspecError, ValueError, KeyError, IndexError, TypeError)
 
@@ -62,13 +63,20 @@ class FramesReport(Struct, frozen=True):
     seq: int | None
     bids: Sequence[Level]
     asks: Sequence[Level]
+    damage: CaptureError | None = None  # where the capture breaks off; all before it is counted
+
+    @property
+    def symbol(self) -> str:
+        """As ccxt spells it; as the venue does, where the capture does not tell the quote."""
+        pair = self.instrument.pair
+        return self.instrument.symbol if pair.quote == UNTOLD else str(pair)
 
     def to_json(self) -> dict[str, Any]:
         """Plain decimals; `seq` is null where the venue's proof is no chain."""
         counts = self.counts
         return {
             "venue": self.instrument.venue,
-            "symbol": str(self.instrument.pair),
+            "symbol": self.symbol,
             "state": self.state.value,
             "reason": self.reason,
             "frames": self.frames,
@@ -83,6 +91,7 @@ class FramesReport(Struct, frozen=True):
             "seq": self.seq,
             "bids": level_texts(self.instrument, self.bids),
             "asks": level_texts(self.instrument, self.asks),
+            "damaged": str(self.damage) if self.damage else None,
         }
 
 
@@ -101,20 +110,28 @@ def read_frames(
 ) -> FramesReport:
     """Read the whole capture at `path` for `symbol` (ccxt's spelling, or the venue's own).
 
-    Raises `CaptureError` for a file that cannot be read to its end, `VenueError` where it speaks a
-    protocol that we do not, `CommandError` where it says nothing of `symbol`.
+    One that is cut or damaged is read up to there, and the report says so.  Raises `CaptureError`
+    for a file of which nothing can be read, `VenueError` where it speaks a protocol that we do
+    not, `CommandError` where it says nothing of `symbol`.
     """
     name, pair = _named(connector, symbol)
     instrument = _rules(path, connector, name, pair)
     reader = _Reader(connector, instrument, on_top)
-    for record in _records(path, connector):
-        reader.take(record)
-    if not reader.frames:
+    damage = None
+    try:
+        for record in _records(path, connector):
+            reader.take(record)
+    except CaptureError as fault:
+        damage = fault
+    report = reader.report(damage)
+    if not report.frames:
+        if damage is not None:
+            raise damage
         raise CommandError(
             f"{path}: nothing about {symbol} ({name} at {connector.spec.id})",
             "check --symbol and --venue against the capture",
         )
-    return reader.report()
+    return report
 
 
 def _named(connector: Connector, symbol: str) -> tuple[str, Pair]:
@@ -122,7 +139,8 @@ def _named(connector: Connector, symbol: str) -> tuple[str, Pair]:
     if "/" in symbol:
         pair = Pair.parse(symbol)
         return connector.spell(pair), pair
-    return symbol, Pair(symbol.upper(), "?")
+    name = symbol.strip().upper()
+    return name, Pair(name, UNTOLD)
 
 
 def _records(path: Path, connector: Connector) -> Iterator[Captured]:
@@ -150,16 +168,34 @@ def _records(path: Path, connector: Connector) -> Iterator[Captured]:
 
 def _rules(path: Path, connector: Connector, name: str, pair: Pair) -> Instrument:
     """The instrument as the capture lists it, else as fine as the digits it writes."""
-    found: Instrument | None = None
+    found: dict[Pair, Instrument] = {}
     finest = _Finest(connector, name, pair)
-    for record in _records(path, connector):
-        if record.kind in {"http", "recv"}:
+    try:
+        for record in _records(path, connector):
+            if record.kind not in {"http", "recv"}:
+                continue
             for listed in _listed(connector, record):
-                if listed.symbol == name and (pair.quote == "?" or listed.pair.part is pair.part):
-                    found = listed
-            if found is None:
+                if listed.symbol == name and pair.quote in {UNTOLD, listed.pair.quote}:
+                    found[listed.pair] = listed
+            if not found:
                 finest.take(record)
-    return found or finest.instrument()
+    except CaptureError as fault:
+        if not fault.records:
+            raise
+        # What stands before the damage is read; whoever reads it for books meets the same fault.
+    return _chosen(found, name, pair) or finest.instrument()
+
+
+def _chosen(found: Mapping[Pair, Instrument], name: str, pair: Pair) -> Instrument | None:
+    """The instrument meant, if listed; two parts of a venue may give two the same name."""
+    if pair.quote != UNTOLD:
+        return next((one for one in found.values() if one.pair.part is pair.part), None)
+    if len(found) > 1:
+        raise CommandError(
+            f"{name} names {len(found)} instruments here",
+            f"say which: {' or '.join(sorted(map(str, found)))}",
+        )
+    return next(iter(found.values()), None)
 
 
 def _listed(connector: Connector, record: Captured) -> Sequence[Instrument]:
@@ -192,7 +228,7 @@ class _Anything(dict[str, Instrument]):
 
     def __missing__(self, symbol: str) -> Instrument:
         # The quote is unknown and does not matter: nobody reads this book.
-        self[symbol] = _probing(self._connector, symbol, Pair(symbol.upper(), "?"))
+        self[symbol] = _probing(self._connector, symbol, Pair(symbol.upper(), UNTOLD))
         return self[symbol]
 
 
@@ -242,7 +278,7 @@ def _most(memo: Digits, decimals: int) -> int:
 def _part(connector: Connector, record: Captured, pair: Pair) -> Part | None:
     """The part that `record` belongs to, if `pair` can be in it."""
     told = part_of_record(record)
-    if pair.quote != "?":
+    if pair.quote != UNTOLD:
         return pair.part if told in {"", pair.part.value} else None
     parts = sorted(connector.spec.parts)
     return next((part for part in parts if part.value == told), parts[-1] if not told else None)
@@ -380,7 +416,7 @@ class _Reader:
             self._top = top
             self._on_top(self._instrument, TopMoved(now_ns, book.seq, *top))
 
-    def report(self) -> FramesReport:
+    def report(self, damage: CaptureError | None = None) -> FramesReport:
         """Everything, at the end."""
         speaker = self._speaker
         for session, codec in self._sessions.values():
@@ -399,4 +435,5 @@ class _Reader:
             seq=book.seq,
             bids=book.bids.top(DEPTH) if live else (),
             asks=book.asks.top(DEPTH) if live else (),
+            damage=damage,
         )
