@@ -1,7 +1,7 @@
 """Timers and rate windows for faces: pure, time is an argument."""
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
@@ -31,6 +31,10 @@ class Timers(Generic[Key]):
     def drop(self, key: Key) -> None:
         """Forget `key`; harmless if it is not set."""
         self._live.pop(key, None)
+
+    def __iter__(self) -> Iterator[Key]:
+        """What is set, in the order it was first set."""
+        return iter(self._live)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._live

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from hean_router.sim import faces
 from hean_router.sim.contract import Face, Options, Output, Outputs
 from hean_router.sim.exchange import Exchange
+from hean_router.sim.fault_spec import FaultSpec
+from hean_router.sim.faults import Faults
 from hean_router.sim.market import Market, Pace, split
 
 
@@ -55,9 +57,11 @@ def simulate(
     symbols: Iterable[str] | None = None,
     pace: Pace | None = None,
     options: Options | None = None,
+    faults: FaultSpec | None = None,
 ) -> tuple[Simulator, Exchange]:
     """A venue with a seeded market, its books filled, ready at `origin_ns`; and its exchange.
 
+    With `faults`, `Simulator.face` is the misbehaving one: `Faults.counts` says what it did.
     The exchange is the oracle: what any client of this venue should have in its book.
     ValueError: no such venue, or a symbol it cannot list.
     """
@@ -73,4 +77,6 @@ def simulate(
     market = Market(exchange, seed, origin_ns, pace)
     market.open(origin_ns)
     face = module.face(exchange, split(seed, "face", venue), options or Options())
+    if faults is not None:
+        face = Faults(face, faults, seed, origin_ns)
     return Simulator(face, market), exchange
