@@ -1,0 +1,20 @@
+"""Kraken: spot, market side (WebSocket v2 and REST), from documentation and recordings.
+
+`facts` what the venue says of itself; `feed` the channels; `rest` the answers; `face` connections.
+"""
+
+from random import Random
+
+from hean_router.sim.contract import Face, Options
+from hean_router.sim.exchange import Exchange
+from hean_router.sim.faces.kraken.face import KrakenFace
+from hean_router.sim.faces.kraken.facts import listings
+
+__all__ = ["SYMBOLS", "KrakenFace", "face", "listings"]
+
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+
+
+def face(exchange: Exchange, rng: Random, options: Options) -> Face:
+    """Kraken's face over `exchange`."""
+    return KrakenFace(exchange, rng, options)
