@@ -90,17 +90,12 @@ def sweep(
             worst_px = px
     return Sweep(
         side=side,
-        qty=exact(taken, qty_decimals),
-        short=Decimal(0) if qty is None else EXACT.subtract(qty, exact(taken, qty_decimals)),
-        net_qty=exact(net, qty_decimals + fee_decimals),
-        notional=exact(notional, px_decimals + qty_decimals),
-        quote=exact(quote, px_decimals + qty_decimals + fee_decimals),
+        qty=to_decimal(taken, qty_decimals),
+        short=Decimal(0) if qty is None else EXACT.subtract(qty, to_decimal(taken, qty_decimals)),
+        net_qty=to_decimal(net, qty_decimals + fee_decimals),
+        notional=to_decimal(notional, px_decimals + qty_decimals),
+        quote=to_decimal(quote, px_decimals + qty_decimals + fee_decimals),
         worst_px=None if worst_px is None else to_decimal(worst_px, px_decimals),
         levels=count,
-        venues={venue: exact(size, qty_decimals) for venue, size in venues.items()},
+        venues={venue: to_decimal(size, qty_decimals) for venue, size in venues.items()},
     )
-
-
-def exact(value: int, decimals: int) -> Decimal:
-    """`value` × 10**-`decimals`, however many digits it has."""
-    return EXACT.scaleb(Decimal(value), -decimals)

@@ -1,0 +1,186 @@
+"""The plan: an order, split over venues by all-in price.  Pure: books in, plan out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+
+from hean_router.book.all_in import check_fee, fee_decimals, fee_in_base
+from hean_router.book.consolidated import group_of
+from hean_router.book.sweep import EXACT, scaled
+from hean_router.domain.errors import CommandError
+from hean_router.domain.instrument import VenueId
+from hean_router.domain.scale import to_decimal
+from hean_router.domain.venue import Fees
+from hean_router.route.cost import Ask, Curve, Scales, curve_of
+from hean_router.route.model import (
+    Balances,
+    Certificate,
+    Child,
+    LeftOut,
+    Limits,
+    ParentOrder,
+    Plan,
+    Single,
+    VenueBook,
+)
+from hean_router.route.reasons import Said
+from hean_router.route.split import Split, split
+
+NO_LIMITS = Limits()
+
+
+def plan(
+    order: ParentOrder,
+    books: Iterable[VenueBook | LeftOut],
+    balances: Balances | None,
+    fees: Mapping[VenueId, Fees],
+    limits: Limits = NO_LIMITS,
+) -> Plan:
+    """Split `order` over `books`: the most of it, at the least quote per unit received or given.
+
+    What is best and how it is found is said in `route/split`; it is exact, and never worse than
+    the best single venue.  A child never pays a displayed price worse than the order's limit, and
+    obeys its venue's lot, minimum and maximum quantity and notional (of the expected fills), and
+    balance (quote with its quote fee for a buy, base with its base fee for a sell).  The order
+    of `books` does not matter.
+
+    `balances` None means that money does not limit; a venue that is missing in it is only looked
+    at.  `fees` names every venue that has a book.  Raises `CommandError` for a quantity that is
+    not positive, a venue given twice, a fee that is missing or no fraction, a share outside 0..1.
+    """
+    _check(order, limits)
+    named: dict[VenueId, VenueBook | LeftOut] = {}
+    for one in books:
+        if one.venue in named:
+            raise CommandError(f"venue {one.venue} is given twice", "give one book a venue")
+        named[one.venue] = one
+    venues = sorted(named)
+    reasons: dict[VenueId, str] = {}
+    able: list[VenueBook] = []
+    for venue in venues:
+        one = named[venue]
+        if why := _barred(order, one, limits):
+            reasons[venue] = why
+        elif balances is not None and venue not in balances:
+            reasons[venue] = "no account there: its balances are not known"
+        elif isinstance(one, VenueBook):
+            if venue not in fees:
+                raise CommandError(f"the fee of {venue} is not given", "give fees for every venue")
+            check_fee(fees[venue].taker, venue)
+            able.append(one)
+    ask = _ask(order, able, fees, limits)
+    curves: list[Curve] = []
+    for book in able:
+        money = None if balances is None else balances[book.venue]
+        made = curve_of(ask, book, fees[book.venue], money)
+        if isinstance(made, str):
+            reasons[book.venue] = made
+        else:
+            curves.append(made)
+    return _told(ask, curves, split(curves, ask.qty), reasons)
+
+
+def _check(order: ParentOrder, limits: Limits) -> None:
+    if not (order.qty.is_finite() and order.qty > 0):
+        raise CommandError(f"quantity {order.qty} is not positive", "order more than zero")
+    if (limit := order.limit_px) is not None and not (limit.is_finite() and limit > 0):
+        raise CommandError(f"limit {limit} is not a price", "give a price above zero, or none")
+    if (share := limits.max_share) is not None and not (share.is_finite() and 0 < share <= 1):
+        raise CommandError(f"a share of {share} is not above 0 and up to 1", "write half as 0.5")
+
+
+def _barred(order: ParentOrder, one: VenueBook | LeftOut, limits: Limits) -> str:
+    if one.venue in limits.exclude:
+        return "excluded"
+    if limits.venues is not None and one.venue not in limits.venues:
+        return "not among the venues asked for"
+    if isinstance(one, LeftOut):
+        return one.reason
+    if group_of(one.instrument.pair) != group_of(order.pair):
+        return f"{one.instrument.pair}: no conversion"
+    return ""
+
+
+def _ask(
+    order: ParentOrder,
+    books: Sequence[VenueBook],
+    fees: Mapping[VenueId, Fees],
+    limits: Limits,
+) -> Ask:
+    scales = Scales(
+        max((book.instrument.px_decimals for book in books), default=0),
+        max((book.instrument.qty_decimals for book in books), default=0),
+        fee_decimals([fees[book.venue].taker for book in books]),
+    )
+    share = None
+    if limits.max_share is not None:
+        share = scaled(EXACT.multiply(order.qty, limits.max_share), scales.qty, up=False)
+    return Ask(order, scales, scaled(order.qty, scales.qty, up=False), share)
+
+
+def _told(ask: Ask, curves: Sequence[Curve], done: Split, reasons: dict[VenueId, str]) -> Plan:
+    order, scales = ask.order, ask.scales
+    said = Said(ask, curves, done.qty)
+    left_out = dict(reasons)
+    children = []
+    for i, (curve, qty) in enumerate(zip(curves, done.qty, strict=True)):
+        reasons[curve.book.venue] = said.venue(i)
+        if qty:
+            children.append(_child(ask, curve, qty))
+    allocated = to_decimal(sum(done.qty), scales.qty)
+    rest = EXACT.subtract(order.qty, allocated)
+    single = None
+    if done.single is not None:
+        curve, qty = curves[done.single[0]], done.single[1]
+        single = Single(
+            curve.book.venue,
+            to_decimal(qty, scales.qty),
+            to_decimal(qty * curve.charge.base, scales.qty + scales.fee),
+            to_decimal(curve.quote(qty), scales.notional + scales.fee),
+        )
+    return Plan(
+        order=order,
+        allocated=allocated,
+        unallocated=rest,
+        unallocated_reason=said.unallocated(ask.qty - sum(done.qty), left_out) if rest else None,
+        children=tuple(children),
+        best_single=single,
+        venues=dict(sorted(reasons.items())),
+        certificate=Certificate(
+            done.proved, to_decimal(done.gap, scales.notional + scales.fee), done.nodes
+        ),
+    )
+
+
+def _child(ask: Ask, curve: Curve, qty: int) -> Child:
+    scales, of = ask.scales, curve.book.instrument
+    notional, cost = curve.notional(qty), curve.charge
+    one = 10**scales.fee
+    if fee_in_base(curve.fees.fee_in, ask.order.side, of.part):
+        fee = to_decimal(qty * abs(cost.base - one), scales.qty + scales.fee)
+        asset = of.pair.base
+    else:
+        fee = to_decimal(notional * abs(cost.quote - one), scales.notional + scales.fee)
+        asset = of.pair.settle or of.pair.quote
+    return Child(
+        venue=curve.book.venue,
+        qty=to_decimal(qty, scales.qty),
+        net_qty=to_decimal(qty * cost.base, scales.qty + scales.fee),
+        limit_px=to_decimal(curve.worst_px(qty), scales.px),
+        notional=to_decimal(notional, scales.notional),
+        fee=-fee if curve.fees.taker < 0 else fee,
+        fee_asset=asset,
+        quote=to_decimal(notional * cost.quote, scales.notional + scales.fee),
+    )
+
+
+def known_venues(names: Iterable[str], books: Iterable[VenueBook | LeftOut]) -> frozenset[VenueId]:
+    """`names` as venues of `books`; raises `CommandError` with the nearest name for others."""
+    known = sorted(one.venue for one in books)
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise CommandError(
+                f"there is no venue {name!r} here",
+                f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}",
+            )
+    return frozenset(VenueId(name) for name in names)

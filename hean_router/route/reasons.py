@@ -1,0 +1,120 @@
+"""Why each venue got what it got, in words that carry the numbers."""
+
+from collections.abc import Mapping, Sequence
+
+from hean_router.domain.instrument import VenueId
+from hean_router.domain.scale import plain, to_decimal
+from hean_router.route.cost import Ask, Curve
+
+
+class Said:
+    """Words for one plan."""
+
+    def __init__(self, ask: Ask, curves: Sequence[Curve], qty: Sequence[int]) -> None:
+        self._ask, self._curves, self._taken = ask, curves, qty
+
+    def qty(self, qty: int) -> str:
+        """Plain decimal text of a quantity."""
+        return plain(to_decimal(qty, self._ask.scales.qty))
+
+    def px(self, px: int) -> str:
+        """Plain decimal text of a price."""
+        return plain(to_decimal(px, self._ask.scales.px))
+
+    def venue(self, i: int) -> str:
+        """Why curve `i` got what it got."""
+        curve, taken = self._curves[i], self._taken[i]
+        if not taken:
+            return self._nothing(i)
+        at = self.px(curve.worst_px(taken))
+        up_to = at if taken <= curve.cum[1] else f"{self.px(curve.px[0])} to {at}"
+        text = f"filled {self.qty(taken)} of {plain(self._ask.order.qty)} at {up_to}"
+        if taken == self._ask.qty:
+            return text
+        if why := self._why_no_more(i):
+            return f"{text}; {why}"
+        return text
+
+    def _why_no_more(self, i: int) -> str:
+        curve, taken = self._curves[i], self._taken[i]
+        if taken == curve.hi:
+            return f"that is {curve.hi_why}" if curve.hi_why else ""
+        after, other = curve.after(taken), self._dearest_elsewhere(i)
+        if taken == curve.lo > curve.lot:
+            return "that is its minimum"
+        if after is None or other is None:
+            return ""
+        whose = self._curves[other]
+        theirs = whose.worst_px(self._taken[other])
+        at = f"{whose.book.venue} at {self.px(theirs)}{self._after_fees()}"
+        if self._worse(curve, after, whose, theirs):
+            next_to = "next level" if after != curve.worst_px(taken) else "more at"
+            return f"{next_to} {self.px(after)} is {self._word()} than {at}"
+        if not self._worse(whose, theirs, curve, after):
+            return f"the rest went to {at}, which costs the same"
+        for j, mine in enumerate(self._taken):
+            least = self._curves[j]
+            if j != i and mine == least.lo > least.lot:
+                return f"{least.book.venue} takes no less than {self.qty(mine)}"
+        return (
+            f"more at {self.px(after)} does not fit its lot {self.qty(curve.lot)} and the others'"
+        )
+
+    def _word(self) -> str:
+        return "dearer" if self._ask.sign > 0 else "lower"
+
+    def _after_fees(self) -> str:
+        return "" if len({curve.charge for curve in self._curves}) <= 1 else " after fees"
+
+    def _nothing(self, i: int) -> str:
+        curve, other = self._curves[i], self._dearest_elsewhere(i)
+        if other is None:
+            return "nothing was allocated"
+        whose = self._curves[other]
+        mine, theirs = curve.px[0], whose.worst_px(self._taken[other])
+        at = f"{self.px(theirs)} at {whose.book.venue}{self._after_fees()}"
+        if self._worse(curve, mine, whose, theirs):
+            return f"its best {self.px(mine)} is {self._word()} than the last level taken, {at}"
+        if not self._worse(whose, theirs, curve, mine):
+            return f"its best {self.px(mine)} costs the same as the last level taken, {at}"
+        if curve.lo > curve.lot:
+            return (
+                f"its least order, {self.qty(curve.lo)} from {self.px(mine)}, "
+                "would not make the whole cheaper"
+            )
+        return f"its lot {self.qty(curve.lot)} does not fit what the others leave"
+
+    def _dearest_elsewhere(self, i: int) -> int | None:
+        """The other venue that the dearest unit comes from."""
+        worst = None
+        for j, taken in enumerate(self._taken):
+            if j == i or not taken:
+                continue
+            if worst is None or self._worse(
+                self._curves[j],
+                self._curves[j].worst_px(taken),
+                self._curves[worst],
+                self._curves[worst].worst_px(self._taken[worst]),
+            ):
+                worst = j
+        return worst
+
+    def _worse(self, one: Curve, px: int, other: Curve, other_px: int) -> bool:
+        mine = one.sign * px * one.charge.quote * other.charge.base
+        theirs = other.sign * other_px * other.charge.quote * one.charge.base
+        return mine > theirs
+
+    def unallocated(self, rest: int, others: Mapping[VenueId, str]) -> str:
+        """Why `rest` (scaled) found no place; `others` are the venues that took no part."""
+        if not self._curves:
+            told = "; ".join(f"{venue}: {why}" for venue, why in sorted(others.items()))
+            return f"no venue can take any of it ({told})" if told else "there are no venues"
+        if all(taken == curve.hi for curve, taken in zip(self._curves, self._taken, strict=True)):
+            caps = "; ".join(
+                f"{curve.book.venue}: {curve.hi_why or 'its lots'}" for curve in self._curves
+            )
+            return f"every venue gives all it can ({caps})"
+        lot = min(curve.lot for curve in self._curves)
+        if rest < lot:
+            return f"the rest is below the finest lot {self.qty(lot)}"
+        return "the rest does not fit the venues' lots, minimums and what they have left"
