@@ -6,9 +6,10 @@ without holes (`U` follows the last `u`); the futures name the event before (`pu
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Struct, field
 
 from connectors.binance.ask import SNAPSHOT_DEPTH, ask_depth
 from hean_router import kit
@@ -55,7 +56,7 @@ class _Frame(_Event, gc=False):
     stream: str = ""
     data: _Event | None = None
     id: int | str | None = None
-    result: Raw | UnsetType | None = UNSET
+    result: Any = UNSET  # null for a good end; a list, a flag
     error: _Error | None = None
     code: int | None = None
     msg: str = ""

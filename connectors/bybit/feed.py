@@ -22,6 +22,7 @@ _TOPICS = (_BOOK, _TOP, _TRADES)
 # share a request.  Spot takes ten topics in one; three of ours per instrument make nine.
 _INSTRUMENTS_A_REQUEST = 3
 
+_OURS = re.compile(r"orderbook\.\d|publicTrade\.|system\.")  # not .rpi and .full: other books
 _SIDES = {"Buy": kit.Side.BUY, "Sell": kit.Side.SELL}
 _NAMED = re.compile(rb'"topic"\s*:\s*"[^"\\]{1,40}\.([^".\\]{1,40})"|"s"\s*:\s*"([^"\\]{1,40})"')
 
@@ -64,6 +65,7 @@ class _Head(Struct):
     """As much of a frame as tells whether it is one that we read."""
 
     topic: str = ""
+    op: str = ""
 
 
 _frame = msgspec.json.Decoder(_Frame).decode
@@ -193,7 +195,7 @@ class Feed(kit.FeedCodec):
         if frame.op != "subscribe":
             return ()  # a pong, in any of its forms, or that something has ended
         only = asked[0] if len(asked) == 1 else None
-        text = ", ".join(instrument.symbol for instrument in asked)
+        text = ", ".join(instrument.symbol for instrument in asked) or "not by us"
         return (kit.Notice(kit.NoticeKind.SUBSCRIBED, text, only),)
 
     def _refused(self, frame: _Frame, asked: Sequence[kit.Instrument]) -> Iterable[kit.FeedEvent]:
@@ -238,5 +240,5 @@ def _topics(instruments: Sequence[kit.Instrument], kinds: Sequence[str]) -> Sequ
 
 def _is_foreign(data: bytes) -> bool:
     """Whether a frame of another shape is of a topic that we do not read.  The slow path."""
-    topic = _head(data).topic
-    return bool(topic) and not topic.startswith(("orderbook.", _TRADES, "system."))
+    head = _head(data)
+    return not _OURS.match(head.topic) if head.topic else head.op == "pong"
