@@ -34,7 +34,8 @@ Servers bind `0.0.0.0` to be reached from other hosts; `127.0.0.1` is the host's
 Hurt it through `world.net`: `link(a, b)` and `connections(a, b)` have `cut`, `cut_after`,
 `blackhole`, `heal`; a link has `latency`, `shape`, `clog`, `refuse` besides, a connection
 `stop_reading`; `dns[name]` may be an error or silence; `clock(host)` may `jump`, `drift` or
-be `set`; `world.signal(host, SIGTERM)` calls what `loop.add_signal_handler` was given there.
+be `set`; `freeze(host)` stops a host's reading; `world.signal(host, SIGTERM)` calls what
+`loop.add_signal_handler` was given there; `world.loop.stall(seconds)` blocks everything.
 
 What a run raises
 -----------------
@@ -49,6 +50,7 @@ Rules for what runs here
   (`websockets` and `aiohttp` draw from it) and restored after it.
 - Nothing may depend on the order of a set of objects hashed by address.  Tasks and futures made by
   this loop hash by number, so sets of them are safe; so is closing many connections at once.
+- Garbage is collected by the loop at fixed rounds, so that finalizers run at the same moment too.
 - No threads: an executor's function runs inline, at once; `call_soon_threadsafe` from another
   thread raises.  No TLS: use `ws://` and `http://`.
 - Pass `proxy=None` to `websockets.connect`: by default it obeys the environment's proxy.
@@ -60,6 +62,7 @@ Rules for what runs here
 
 import asyncio
 import contextlib
+import gc
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -177,11 +180,14 @@ def run(
     seeds = Seeds(seed)
     limit_ns = None if limit_s is None else START_NS + round(limit_s * SECOND_NS)
     loop = VirtualLoop(seeds, trace, home=home, epoch_ns=epoch_ns, limit_ns=limit_ns)
-    state = random.getstate()
+    state, collecting = random.getstate(), gc.isenabled()
     random.seed(seeds.number("random"))
+    gc.disable()  # the loop collects by itself, at the same moments in every run
     try:
         return _drive(loop, main(World(loop, loop.net, seeds, trace)), trace, strict)
     finally:
+        if collecting:
+            gc.enable()
         random.setstate(state)
         loop.close()
 

@@ -1,6 +1,7 @@
 """The event loop of virtual time: sleeping is jumping, connecting is the `Net`'s business."""
 
 import asyncio
+import gc
 import signal
 import socket
 import threading
@@ -22,6 +23,8 @@ from .virtual_wire import SECOND_NS, Agenda
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 START_NS = 1_000 * SECOND_NS  # loop.time() at the start: not 0, which code may take for "never"
+_GC_ROUNDS = 4_096  # loop rounds between collections of what is young
+_GC_FULL = 64  # of which every so manieth is of everything
 _RESOLVER_S = 10.0  # glibc asks a silent server twice, 5 s each, and gives up
 _SPINS_MAX = 100_000  # loop rounds at one instant: no honest burst needs so many
 
@@ -100,6 +103,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._scheduled: list[_Timer]  # made by the base loop
         self._next_timer = count(1).__next__
         self._spins = 0
+        self._rounds = 0
         self._thread = threading.get_ident()
         self._failed: list[asyncio.Task[Any]] = []
         self._signals: dict[tuple[str, int], Callable[[], object]] = {}
@@ -128,6 +132,9 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def select(self, timeout: float | None) -> Sequence[Never]:
         """Jump to whatever comes next, and let what is due arrive."""
+        self._rounds += 1
+        if not self._rounds % _GC_ROUNDS:
+            self._collect_garbage()
         agenda = self.agenda
         heap, now_ns = agenda.heap, agenda.now_ns
         if timeout is None:
@@ -157,11 +164,21 @@ class VirtualLoop(base_events.BaseEventLoop):
         agenda.run_due()
         return ()
 
+    def stall(self, seconds: float) -> None:
+        """A fault: the program hangs for so long, as if a callback had blocked; all is late."""
+        self.agenda.now_ns += round(seconds * SECOND_NS)
+        self._now_s = self.agenda.now_ns / SECOND_NS
+        self.net.note("loop", f"stall {seconds}")
+
     def _process_events(self, event_list: object) -> None:
         """Arrivals were delivered by `select`."""
 
     def _write_to_self(self) -> None:
         """Nobody sleeps in `select`, so nobody needs waking."""
+
+    def _collect_garbage(self) -> None:
+        """At the same round in every run: finalizers may schedule things, or report them."""
+        gc.collect(2 if not self._rounds % (_GC_ROUNDS * _GC_FULL) else 1)
 
     def _elapsed(self) -> str:
         return f"{(self.agenda.now_ns - START_NS) / SECOND_NS:.6f} s"
@@ -195,7 +212,7 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def unfinished(self) -> list[asyncio.Task[Any]]:
         """Tasks that have not ended, oldest first."""
-        return sorted((task for task in asyncio.all_tasks(self)), key=hash)
+        return sorted(asyncio.all_tasks(self), key=_age)
 
     def deaths(self) -> list[Fault]:
         """What failed unseen: tasks whose exception nobody asked for, and broken callbacks."""
@@ -281,7 +298,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         if ips is None:
             await asyncio.sleep(_RESOLVER_S)
             raise self.net.dns.failure()
-        number = int(port or 0)
+        number = _port_number(port)
         found = [(_family_of(ip), ip) for ip in ips if family in (0, _family_of(ip))]
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -413,6 +430,13 @@ def _refuse_tls(ssl: object) -> None:
         raise NotImplementedError("the virtual network has no TLS: use ws:// and http://")
 
 
+def _port_number(port: int | str | bytes | None) -> int:
+    try:
+        return int(port or 0)
+    except ValueError:
+        raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported") from None
+
+
 def _is_literal(name: str) -> bool:
     try:
         socket.inet_pton(_family_of(name), name)
@@ -437,6 +461,12 @@ def _combined(errors: list[Exception], all_errors: bool) -> Exception:
 def _unseen(task: asyncio.Task[Any]) -> bool:
     """Whether it failed and nobody has asked with what; the flag asyncio itself logs by."""
     return bool(getattr(task, "_log_traceback", False))
+
+
+def _age(task: asyncio.Task[Any]) -> tuple[bool, int, str]:
+    """Sorts by creation; a task that a library made by itself comes after ours, by its name."""
+    name = task.get_name()
+    return not isinstance(task, _Task), hash(task) if isinstance(task, _Task) else len(name), name
 
 
 def _name(task: asyncio.Task[Any]) -> str:

@@ -211,7 +211,11 @@ class VirtualTransport(asyncio.Transport):
 
     def _fill(self, data: bytes) -> None:
         rest = memoryview(data)
-        while rest and not self._lost:
+        while rest:
+            if not self._open_to_read:  # paused or closed in between: what is left stays unread
+                self._inbox.appendleft(bytes(rest))
+                self.peer.unread_by_peer(len(rest))
+                return
             buffer = self._protocol.get_buffer(-1)
             if not len(buffer):
                 raise RuntimeError("get_buffer() returned an empty buffer")
@@ -278,6 +282,10 @@ class VirtualTransport(asyncio.Transport):
         if self._buffer:
             self._flush()
             self._maybe_resume()
+
+    def unread_by_peer(self, size: int) -> None:
+        """It had to put `size` bytes back."""
+        self._room -= size
 
     def _flush(self) -> None:
         buffer = self._buffer

@@ -293,6 +293,60 @@ def test_two_runs_in_one_process_are_alike_and_leave_no_warning():
     assert first.digest == second.digest
 
 
+def test_sets_of_futures_have_one_order():
+    def order(junk):
+        async def main(world):
+            kept, futures = [], []
+            for number in range(60):
+                kept.append(bytearray(junk * number))
+                futures.append(world.loop.create_future())
+            for future in futures:
+                future.set_result(None)
+            done, _ = await asyncio.wait(set(futures))
+            return [futures.index(future) for future in done]
+
+        return run(main, 1).value
+
+    assert order(0) == order(64) == order(1000)
+
+
+def test_finalizers_run_at_the_same_moment_in_every_run():
+    def collected_at(junk):
+        async def main(world):
+            class Cycle:
+                def __init__(self):
+                    self.me = self
+
+                def __del__(self):
+                    world.note("cycle", "collected")
+
+            kept = [[] for _ in range(junk)]  # would move the collector's own schedule
+            Cycle()
+            for _ in range(10_000):
+                await asyncio.sleep(0.1)
+            assert len(kept) == junk
+
+        return run(main, 1)
+
+    one, other = collected_at(1), collected_at(500)
+    assert one.events > 0
+    assert one.digest == other.digest
+    assert gc.isenabled()
+
+
+def test_a_stall_makes_everything_late():
+    async def main(world):
+        loop, fired = world.loop, []
+        start_s = loop.time()
+        loop.call_later(1, lambda: fired.append(loop.time() - start_s))
+        loop.call_later(2, lambda: fired.append(loop.time() - start_s))
+        loop.stall(20)
+        await asyncio.sleep(1)
+        return fired
+
+    assert run(main, 1).value == pytest.approx([20, 20])
+
+
 def test_a_run_inside_a_run_is_refused():
     async def main(world):
         async def inner(_):

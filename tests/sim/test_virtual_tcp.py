@@ -75,7 +75,8 @@ async def ends(*protocols):
 
 async def close_after_write():
     near, far = await pair()
-    near.transport.write(bytes(1000))
+    near.transport.write(bytearray(500))
+    near.transport.writelines([bytes(200), memoryview(bytes(300))])
     near.transport.close()
     return await ends(near, far)
 
@@ -185,7 +186,6 @@ async def writes_in_vain():
     near.transport.close()
     for _ in range(3):
         near.transport.write(b"nobody")
-    near.transport.writelines([b"a", b"b"])
     near.transport.close()
     near.transport.abort()
     return await ends(near, far)
@@ -276,6 +276,31 @@ async def buffered_protocol():
     return protocol.got == bytes(range(100)), far.transport.get_protocol() in (None, protocol)
 
 
+async def buffered_protocol_that_pauses():
+    near, far = await pair()
+    got = bytearray()
+
+    class Buffered(asyncio.BufferedProtocol):
+        buffer = bytearray(10)
+
+        def get_buffer(self, sizehint):
+            return self.buffer
+
+        def buffer_updated(self, nbytes):
+            got.extend(self.buffer[:nbytes])
+            far.transport.pause_reading()
+            asyncio.get_running_loop().call_later(0.001, far.transport.resume_reading)
+
+        def connection_lost(self, exc):
+            far.connection_lost(exc)
+
+    far.transport.set_protocol(Buffered())
+    near.transport.write(bytes(range(100)))
+    near.transport.close()
+    await far.over
+    return bytes(got)
+
+
 async def refused():
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Log, "127.0.0.1", 0)
@@ -314,7 +339,7 @@ async def port_in_use():
     server.close()
     server = await loop.create_server(Log, "127.0.0.1", port)
     server.close()
-    return str(caught.value).replace(str(port), "PORT")
+    return str(caught.value).split(", ")[0]  # how it goes on depends on the version
 
 
 async def serve_forever_is_cancelled():
@@ -371,6 +396,7 @@ SCENARIOS = [
     made_callback_fails,
     lost_callback_fails,
     buffered_protocol,
+    buffered_protocol_that_pauses,
     refused,
     not_serving_yet,
     port_in_use,
