@@ -561,13 +561,11 @@ def test_the_same_seed_says_the_same_however_time_is_cut():
     assert whole == transcript(3 * MS)
 
 
-def test_hosts_are_the_documented_urls():
-    assert face_of().hosts("http://h:1", "ws://h:1") == {
-        "rest": "http://h:1",
-        "ws": "ws://h:1/v5/public/spot",
-        "linear.ws": "ws://h:1/v5/public/linear",
-        "status.ws": "ws://h:1/v5/public/misc/status",
-    }
+def test_hosts_are_bases_and_paths_tell_the_sockets_apart():
+    face = face_of()
+    assert face.hosts("http://h:1", "ws://h:1") == {"rest": "http://h:1", "ws": "ws://h:1"}
+    for conn, path in enumerate((SPOT, LINEAR, STATUS), start=1):
+        assert connect(face, path, conn) is None
 
 
 def test_a_halted_listing_is_closed():

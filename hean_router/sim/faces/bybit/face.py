@@ -96,13 +96,8 @@ class BybitFace:
         self._timers: Timers[Timer] = Timers()
 
     def hosts(self, http: str, ws: str) -> Mapping[str, str]:
-        """As the venue documents its own: the REST base, and one URL per socket."""
-        return {
-            "rest": http,
-            "ws": ws + SPOT.path,
-            "linear.ws": ws + LINEAR.path,
-            "status.ws": ws + STATUS_PATH,
-        }
+        """Bases without paths: one host carries REST, another all sockets, told apart by path."""
+        return {"rest": http, "ws": ws}
 
     # REST
 
