@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import WSMsgType, web
 
@@ -296,9 +296,10 @@ class Server:
         )
         ws.headers.update(self._headers(self._clock()))
         await ws.prepare(http)
-        transport = http.transport
-        if not isinstance(transport, asyncio.Transport):
+        if http.transport is None:
             return ws  # gone already
+        # uvloop's transports are no asyncio.Transport by class, only by what they do.
+        transport = cast(asyncio.Transport, http.transport)
         self._conns += 1
         client = _Client(self._conns, ws, transport)
         self._clients[client.conn] = client
