@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
@@ -299,7 +299,7 @@ class Server:
         if http.transport is None:
             return ws  # gone already
         # uvloop's transports are no asyncio.Transport by class, only by what they do.
-        transport = cast(asyncio.Transport, http.transport)
+        transport = http.transport
         self._conns += 1
         client = _Client(self._conns, ws, transport)
         self._clients[client.conn] = client
