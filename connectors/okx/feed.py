@@ -102,7 +102,8 @@ def _spelled(value: int, digits: kit.Digits) -> str:
     """The text that `value` was read from.
 
     OKX cuts trailing zeros (all of 44,408 recorded texts); should it not, `digits` remembers what
-    it has read.
+    it has read.  A number spelled now one way, now another would fail its checksum and be asked
+    for again: never a false proof.
     """
     decimals, text = digits.decimals, str(value // digits.factor)
     if decimals:
