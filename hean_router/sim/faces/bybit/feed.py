@@ -165,7 +165,7 @@ class Feed:
             if topic.what == "publicTrade":
                 for start in range(0, len(prints), TRADES_MAX):
                     yield self._trades(topic, prints[start : start + TRADES_MAX], time_ns)
-            elif topic.book is None or any(topic.book.shows(level) for level in step.levels):
+            elif topic.book is None or topic.book.touch(step.levels):
                 self._plan(topic, time_ns)
 
     def due(self, timer: Timer, now_ns: int) -> Iterator[Push]:

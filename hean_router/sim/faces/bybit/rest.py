@@ -165,14 +165,15 @@ class Rest:
         limit = self._limit(params, feed.category.book_limit, 1_000)
         symbol = instrument.symbol
         picture = feed.full_book(symbol).picture(now_ns, feed.moved(symbol, now_ns))
+        bids, asks, stamp = picture
         return {
             "s": instrument.name,
-            "b": orjson.Fragment(levels_text(instrument, picture.bids[:limit])),
-            "a": orjson.Fragment(levels_text(instrument, picture.asks[:limit])),
-            "ts": picture.time_ns // MS,
-            "u": picture.u,
-            "seq": picture.seq,
-            "cts": picture.moved_ns // MS,
+            "b": orjson.Fragment(levels_text(instrument, bids[:limit])),
+            "a": orjson.Fragment(levels_text(instrument, asks[:limit])),
+            "ts": stamp.time_ns // MS,
+            "u": stamp.u,
+            "seq": stamp.seq,
+            "cts": stamp.moved_ns // MS,
         }
 
     def _recent_trades(self, params: Params, _now_ns: int) -> Any:
