@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import click
@@ -21,6 +22,9 @@ app = typer.Typer(
     epilog="Start with: hean demo",
 )
 
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Folder of router.toml and venues.toml.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object; NDJSON where it streams.")]
 
 
@@ -81,3 +85,68 @@ def venues(as_json: JsonFlag = False) -> None:
     from hean_router.cli.venues import report
 
     report(as_json=as_json)
+
+
+@app.command(epilog="Example: hean demo --seconds 60 --seed 7")
+def demo(
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, help="How long; default: until Ctrl-C in a terminal, else 30."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated market.")] = 1,
+    headless: Annotated[bool, typer.Option(help="No screen, only the summary.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Four simulated venues, one book from them, sample routes through it: no network, no keys."""
+    from hean_router.cli.demo import demo as show
+    from hean_router.config import load
+
+    settings = load(config)
+    code = show(settings, seconds=seconds, seed=seed, headless=headless, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command(
+    epilog="Example: hean sim okx kraken --seed 7 > venues.json & "
+    "sleep 2; hean book BTC/USDT --venues-from venues.json"
+)
+def sim(
+    venues: Annotated[list[str], typer.Argument(help="binance, bybit, kraken, okx.")],
+    seed: Annotated[int, typer.Option(help="Of the market and of everything random.")] = 1,
+    symbols: Annotated[
+        str, typer.Option(help="Listed symbols, as ccxt spells them, by commas; default: a few.")
+    ] = "",
+    replay: Annotated[
+        Path | None, typer.Option(help="Play this capture as the venue's stream.")
+    ] = None,
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Misbehave: word:value,… or storm; such as drop:0.01,cut:30s,stall:2m. "
+            "`--faults help` lists the words."
+        ),
+    ] = "",
+    limits: Annotated[
+        str, typer.Option(help="The venue's own limits (venue), xN of them, or off.")
+    ] = "venue",
+    port_base: Annotated[
+        int, typer.Option(min=0, max=65_000, help="First port, one up a venue; 0 = any free.")
+    ] = 0,
+    until_eof: Annotated[
+        bool, typer.Option("--until-eof", hidden=True, help="End when standard input closes.")
+    ] = False,
+) -> None:
+    """Simulated venues on loopback, until Ctrl-C; the first line says where they are."""
+    from hean_router.cli.sim import serve
+
+    serve(
+        venues,
+        seed=seed,
+        symbols=[symbol for symbol in symbols.split(",") if symbol],
+        replay=replay,
+        faults=faults,
+        limits=limits,
+        port_base=port_base,
+        until_eof=until_eof,
+    )

@@ -8,13 +8,17 @@ import aiohttp
 from msgspec import MsgspecError
 from yarl import URL
 
-from hean_router.domain.errors import VenueError
+from hean_router.domain.errors import Unreachable, VenueError
 from hean_router.domain.instrument import Part
 from hean_router.domain.venue import VenueSpec
 from hean_router.runtime.clock import Clock
+from hean_router.runtime.listener import Listener
 from hean_router.venue import Answer, Ask, HttpRequest, Limiter
 
 T = TypeVar("T")
+
+NO_NETWORK = "check the network, or the venue's hosts in config/venues.toml"
+NO_TRUST = "check this machine's clock and certificates, and any proxy that breaks into TLS"
 
 TIMEOUT_S = 10.0
 BODY_MAX = 64 << 20  # bytes after decompression; the longest honest answer is about 20 MB
@@ -38,11 +42,12 @@ class Http:
         clock: Clock,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         headers: Mapping[str, str] | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.spec, self.hosts = spec, hosts
         self.requests = 0
         self._clock = clock
-        self._connector = connector
+        self._connector, self._listener = connector, listener
         self._headers = dict(headers or {})  # what this environment wants on every request
         self._session: aiohttp.ClientSession | None = None
         self._limits = {name: Limiter(limit, 0.8) for name, limit in spec.rest_limits.items()}
@@ -85,9 +90,11 @@ class Http:
         except TimeoutError:
             raise VenueError(f"{request.path}: no answer within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as fault:
-            raise VenueError(f"{request.path}: {_why(fault)}") from fault
+            raise _named(fault, request.path) from fault
         if len(body) > BODY_MAX:
             raise VenueError(f"{request.path}: answer larger than {BODY_MAX >> 20} MiB")
+        if self._listener is not None:
+            self._listener.answered(str(url), response.status, body, self._clock())
         headers = {name.lower(): value for name, value in response.headers.items()}
         if response.status in _HOLD_S:
             self._hold(request.bucket, response.status, headers.get("retry-after", ""))
@@ -134,14 +141,15 @@ class Http:
             self._session = None
 
 
-def _why(fault: Exception) -> str:
+def _named(fault: Exception, path: str) -> VenueError:
     """What went wrong, by the step it happened in."""
     match fault:
         case aiohttp.ClientConnectorDNSError():
-            return f"name not found ({fault.host})"
+            return Unreachable("DNS", f"{fault.host} is not found", NO_NETWORK)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return f"TLS failed ({fault})"
+            return Unreachable("TLS", str(fault), NO_TRUST)
         case aiohttp.ClientConnectorError():
-            return f"cannot connect to {fault.host}:{fault.port} ({fault.strerror or fault})"
+            why = fault.os_error.strerror or str(fault)
+            return Unreachable("connect", f"{fault.host}:{fault.port}: {why}", NO_NETWORK)
         case _:
-            return f"{type(fault).__name__}: {fault}"
+            return VenueError(f"{path}: {type(fault).__name__}: {fault}")

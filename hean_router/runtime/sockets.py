@@ -6,16 +6,20 @@ on scheduling.
 
 import asyncio
 import logging
+import socket as socket_names
+import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from hean_router.domain.errors import VenueError
+from hean_router.domain.errors import Unreachable, VenueError
 from hean_router.domain.instrument import Instrument, Part
 from hean_router.runtime.clock import Clock
-from hean_router.runtime.http import Http
+from hean_router.runtime.http import NO_NETWORK, NO_TRUST, Http
+from hean_router.runtime.listener import Listener
 from hean_router.telemetry import Timing
 from hean_router.venue import (
     Command,
@@ -32,8 +36,6 @@ log = logging.getLogger(__name__)
 
 OPEN_S = 10.0
 FRAME_MAX = 16 << 20  # bytes; the longest honest frame (Kraken's instruments) is about 0.5 MB
-# Sees every frame: its bytes, `recv` or `sent`, and when.
-Tap: TypeAlias = Callable[[bytes, str, int], None]
 Sink: TypeAlias = Callable[[FeedSession, Sequence[SessionEvent], int], None]
 
 
@@ -50,13 +52,14 @@ class FeedSocket:
         sink: Sink,
         *,
         relist: Callable[[Instrument], None] | None = None,
-        tap: Tap | None = None,
+        listener: Listener | None = None,
         timing: Timing | None = None,
     ) -> None:
         self.url, self.session = url, session
         self.opened_ns = 0  # when the connection stood; 0 = not yet
         self._part, self._http, self._clock, self._sink = part, http, clock, sink
-        self._relist, self._tap = relist, tap
+        self._relist, self._listener = relist, listener
+        self._conn = ""  # what the listener calls this connection
         self._asking: set[asyncio.Task[None]] = set()
         self._drop = ""
         self._socket: ClientConnection | None = None
@@ -75,9 +78,10 @@ class FeedSocket:
         socket = self._socket = await self._connect()
         reason = "closed by us"
         self.opened_ns = self._clock()
+        if self._listener is not None:
+            self._conn = self._listener.connected(self.url, self.opened_ns)
         timers = asyncio.create_task(self._timers(socket))
         try:
-            await self._after(socket, self.session.opened(self.opened_ns))
             reason = await self._pump(socket)
         finally:
             timers.cancel()
@@ -85,6 +89,8 @@ class FeedSocket:
                 task.cancel()
             await asyncio.gather(timers, *self._asking, return_exceptions=True)
             now_ns = self._clock()
+            if self._listener is not None:
+                self._listener.closed(self._conn, reason, now_ns)
             self._sink(self.session, self.session.closed(reason, now_ns), now_ns)
             await self._close(socket)
         return reason
@@ -102,19 +108,21 @@ class FeedSocket:
                 ping_interval=None,
             )
         except TimeoutError:
-            raise VenueError(f"{self.url}: no connection within {OPEN_S:g} s") from None
+            raise Unreachable("connect", f"{self.url}: not within {OPEN_S:g} s") from None
         except (OSError, InvalidHandshake, InvalidURI, EOFError) as fault:
-            raise VenueError(f"{self.url}: {type(fault).__name__}: {fault}") from fault
+            raise _named(fault, self.url) from fault
 
     async def _pump(self, socket: ClientConnection) -> str:
-        session, clock, sink, tap = self.session, self._clock, self._sink, self._tap
+        session, clock, sink = self.session, self._clock, self._sink
+        hear = self._listener.received if self._listener else None
         observe = self._timing.observe
         try:
+            await self._after(socket, session.opened(self.opened_ns), self.opened_ns)
             while not self._drop:
                 data = await socket.recv(decode=False)
                 now_ns = clock()
-                if tap is not None:
-                    tap(data, "recv", now_ns)
+                if hear is not None:
+                    hear(self._conn, data, now_ns)
                 if events := session.received(data, now_ns):
                     sink(session, events, now_ns)
                 observe(clock() - now_ns)
@@ -154,8 +162,8 @@ class FeedSocket:
     async def _do(self, socket: ClientConnection, command: Command) -> None:
         match command:
             case Send(frame=frame):
-                if self._tap is not None:
-                    self._tap(frame.data, "sent", self._clock())
+                if self._listener is not None:
+                    self._listener.sent(self._conn, frame.data, self._clock())
                 await socket.send(frame.data, text=not frame.binary)
             case FetchBook(instrument=instrument):
                 self._spawn(self._fetch(socket, instrument))
@@ -211,3 +219,16 @@ class FeedSocket:
             now_ns = self._clock()
             events = session.probed(top, now_ns)
         await self._after(socket, events, now_ns)
+
+
+def _named(fault: Exception, url: str) -> Unreachable:
+    """What went wrong, by the step it happened in."""
+    match fault:
+        case socket_names.gaierror():
+            return Unreachable("DNS", f"{urlsplit(url).hostname} is not found", NO_NETWORK)
+        case ssl.SSLError():
+            return Unreachable("TLS", f"{url}: {fault}", NO_TRUST)
+        case OSError():
+            return Unreachable("connect", f"{url}: {fault.strerror or fault}", NO_NETWORK)
+        case _:
+            return Unreachable("connect", f"{url}: {type(fault).__name__}: {fault}")

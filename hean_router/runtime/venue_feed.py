@@ -12,7 +12,8 @@ from hean_router.domain.errors import VenueError
 from hean_router.domain.instrument import Instrument, Part, Trading, VenueId
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.http import Http
-from hean_router.runtime.sockets import FeedSocket, Tap
+from hean_router.runtime.listener import Listener
+from hean_router.runtime.sockets import FeedSocket
 from hean_router.telemetry import BookReading, FeedReading, Timing
 from hean_router.venue import (
     BookCounts,
@@ -52,7 +53,8 @@ class FeedCounts(Struct):
 class VenueFeed:
     """A `VenueGateway` over sessions and codecs, for every venue with a native connector.
 
-    `tell(text)` hears of connections that fail, by step.  `tap` sees every frame.
+    `tell(text)` hears of connections that fail, by step.  `fault` is why the last one could not be
+    opened, None once one stands.
     """
 
     def __init__(
@@ -65,16 +67,17 @@ class VenueFeed:
         *,
         policy: Policy = Policy(),  # noqa: B008 - frozen, a value
         tell: Callable[[str], None] | None = None,
-        tap: Tap | None = None,
+        listener: Listener | None = None,
         timing: Timing | None = None,
     ) -> None:
         self.id, self.part = connector.spec.id, part
         self.connector, self.http = connector, http
         self.counts = FeedCounts()
         self.lines: list[Line] = []
+        self.fault: VenueError | None = None
         self._clock, self._rng, self._policy = clock, rng, policy
         self._tell = tell or (lambda text: log.warning("%s", text))
-        self._tap, self._timing = tap, timing
+        self._listener, self._timing = listener, timing
         self._connects = Limiter(connector.spec.connects, 0.8)
         self._totals = SessionCounts()  # of connections that have ended
         self._book_totals: dict[tuple[VenueId, str], BookCounts] = {}
@@ -167,7 +170,7 @@ class VenueFeed:
             self._clock,
             sink.hear,
             relist=sink.relist,
-            tap=self._tap,
+            listener=self._listener,
             timing=self._timing,
         )
 
@@ -228,6 +231,7 @@ class Line:
                 await self._carry()
             except VenueError as fault:
                 feed.counts.failures += 1
+                feed.fault = fault
                 feed.tell(str(fault))
             except Exception:
                 # A bug must neither end the program nor pass in silence: the books are lost, the

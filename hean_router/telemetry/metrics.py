@@ -106,6 +106,10 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
+    def readings(self) -> list[FeedReading]:
+        """The feeds as they stand."""
+        return list(self._read())
+
     def changed(self, change: StateChanged) -> None:
         """Count a change of a book's state, by its kind of reason."""
         instrument = change.instrument
@@ -120,7 +124,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read everything off."""
-        feeds = list(self._read())
+        feeds = self.readings()
         yield from self._connections(feeds)
         yield from self._books(feeds)
         changes = CounterMetricFamily(

@@ -1,0 +1,157 @@
+"""The demo's screen: a ladder of all venues, their health, and the last routes."""
+
+import asyncio
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from hean_router.book import BookState, ConsolidatedBook, PricedLevel
+from hean_router.domain.errors import NotLive
+from hean_router.domain.instrument import Pair, Side
+from hean_router.domain.scale import plain
+from hean_router.route import Plan
+
+if TYPE_CHECKING:
+    from hean_router.cli.demo import Demo
+
+LEVELS = 12
+COLOURS = {"binance": "yellow", "bybit": "dark_orange", "kraken": "medium_purple", "okx": "cyan"}
+STATES = {
+    BookState.LIVE: "green",
+    BookState.SYNCING: "yellow",
+    BookState.STALE: "yellow",
+    BookState.CROSSED: "magenta",
+    BookState.LOST: "red",
+}
+
+
+async def paint(demo: "Demo") -> None:
+    """Repaint five times a second until cancelled."""
+    console = Console()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(picture(demo), refresh=True)
+            await asyncio.sleep(0.2)
+
+
+def picture(demo: "Demo") -> Group:
+    """Everything on one screen."""
+    router = demo.router
+    pair = router.market.pairs[0]
+    now_ns = router.clock()
+    title = Text.assemble(
+        ("HEAN Router ", "bold"),
+        f"demo, seed {demo.seed}: four simulated venues on this machine, no keys, no network.  ",
+        (f"{demo.url}  ", "dim"),
+        ("Ctrl-C ends it.", "dim"),
+    )
+    top = Table.grid(padding=(0, 1))
+    top.add_row(ladder(router.market.book(pair), pair, now_ns), venues(demo, now_ns))
+    return Group(title, top, routes(demo))
+
+
+def ladder(book: ConsolidatedBook, pair: Pair, now_ns: int) -> Panel:
+    """Best bids and asks of all venues, by price after our fee."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("venue", "qty", "bid", "after fee", "after fee", "ask", "qty", "venue"):
+        table.add_column(name, justify="left" if name == "venue" else "right", no_wrap=True)
+    try:
+        sides = [list(islice(book.priced(side), LEVELS)) for side in (Side.SELL, Side.BUY)]
+    except NotLive:
+        sides = [[], []]
+    for row in range(LEVELS):
+        bid, ask = (side[row] if row < len(side) else None for side in sides)
+        table.add_row(*_cells(bid), *reversed(_cells(ask)))
+    mid, micro = book.mid(), book.micro_px()
+    subtitle = f"mid {_round(mid)}  micro-price {_round(micro)}  v{book.version}"
+    if crosses := book.crosses():
+        best = crosses[0]
+        ages = f"{best.buy.age_ns(now_ns) // 10**6}/{best.sell.age_ns(now_ns) // 10**6} ms"
+        subtitle += (
+            f"  crossed: {best.buy.venue} under {best.sell.venue}, "
+            f"{_round(best.edge)} after fees, {ages} old"
+        )
+    return Panel(table, title=f"{pair}, all venues as one book", subtitle=subtitle)
+
+
+def _cells(level: PricedLevel | None) -> list[Text]:
+    if level is None:
+        return [Text("")] * 4
+    colour = COLOURS.get(level.venue, "white")
+    return [
+        Text(level.venue, style=colour),
+        Text(_round(level.quantity, 5)),
+        Text(plain(level.price), style="bold"),
+        Text(_round(level.all_in), style="dim"),
+    ]
+
+
+def venues(demo: "Demo", now_ns: int) -> Panel:
+    """Each venue's books and connection."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("venue", "book", "state", "age ms", "frames", "gaps", "resyncs"):
+        table.add_column(name, justify="left" if name in {"venue", "book", "state"} else "right")
+    for feed in demo.router.metrics.readings():
+        for book in feed.books:
+            age = (now_ns - book.confirmed_ns) // 10**6 if book.confirmed_ns else None
+            table.add_row(
+                Text(feed.venue, style=COLOURS.get(feed.venue, "white")),
+                str(book.instrument.pair),
+                Text(book.state.value, style=STATES[book.state]),
+                "" if age is None else str(age),
+                str(feed.totals.frames),
+                str(book.counts.gaps),
+                str(book.counts.resyncs),
+            )
+    metrics = demo.router.metrics
+    subtitle = (
+        f"a frame: {metrics.apply.quantile_ns(0.5) / 1e3:g} µs median, "
+        f"{metrics.apply.quantile_ns(0.99) / 1e3:g} µs 99 % (up to)"
+    )
+    return Panel(table, title="venues", subtitle=subtitle)
+
+
+def routes(demo: "Demo") -> Panel:
+    """The last sample routes and what they save."""
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    for name in ("order", "goes to", "all-in price", "best alone", "saved"):
+        table.add_column(name)
+    for made in reversed(demo.tally.recent):
+        order = made.order
+        table.add_row(
+            f"{order.side} {plain(order.qty)} {order.pair}",
+            _children(made),
+            _round(made.avg_all_in_px),
+            made.best_single.venue if made.best_single else "none",
+            _saved(made),
+        )
+    tally = demo.tally
+    subtitle = (
+        f"{tally.planned} planned, {tally.split} over several venues, saved "
+        f"{_round(tally.saved)} USDT = {tally.saved_bps} bps against the best venue alone"
+    )
+    return Panel(table, title="sample routes, planned and not sent", subtitle=subtitle)
+
+
+def _children(made: Plan) -> Text:
+    parts: list[Text | str] = []
+    for child in made.children:
+        parts += ["  ", Text(f"{child.venue} ", style=COLOURS.get(child.venue, "white"))]
+        parts.append(plain(child.qty))
+    return Text.assemble(*parts[1:]) if parts else Text(made.unallocated_reason or "", style="red")
+
+
+def _saved(made: Plan) -> str:
+    if made.saved_quote is None or made.saved_bps is None:
+        return "no single venue could"
+    return f"{_round(made.saved_quote)} USDT, {_round(made.saved_bps)} bps"
+
+
+def _round(number: Decimal | None, decimals: int = 2) -> str:
+    return "" if number is None else f"{number:.{decimals}f}"

@@ -1,0 +1,152 @@
+"""`hean sim`: simulated venues in the foreground, on real loopback sockets."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from hean_router.cli.output import emit, say, tell
+from hean_router.domain.errors import CommandError, HeanError
+from hean_router.replay import open_capture
+from hean_router.runtime.clock import Clock, steady_clock
+from hean_router.runtime.loop import Interrupted, run
+from hean_router.sim import faces, server
+from hean_router.sim.contract import Face, Options
+from hean_router.sim.fault_spec import FaultSpec, FaultSpecError, parse, words
+from hean_router.sim.faults import Faults
+from hean_router.sim.replay_face import replay as play
+from hean_router.sim.simulator import Simulator, simulate
+from hean_router.venue.registry import nearest
+
+
+def serve(
+    venues: Sequence[str],
+    *,
+    seed: int,
+    symbols: Sequence[str],
+    replay: Path | None,
+    faults: str,
+    limits: str,
+    port_base: int,
+    until_eof: bool,
+) -> None:
+    """Serve `venues` until interrupted; the first line says where they are."""
+    if faults == "help":
+        say("words of --faults:\n" + words())
+        return
+    known = faces.venues()
+    for venue in venues:
+        if venue not in known:
+            raise CommandError(
+                f"unknown venue {venue!r}{nearest(venue, known)}",
+                f"simulated venues: {', '.join(known)}",
+            )
+    if len(set(venues)) != len(venues):
+        raise CommandError("a venue is named twice", "name each venue once")
+    if replay is not None and len(venues) != 1:
+        raise CommandError("--replay plays one venue's capture", "name the one venue it is of")
+    options = Options(limits=limits_factor(limits))
+    clock, spec = steady_clock(), fault_spec(faults)
+    simulators = [
+        _simulator(venue, seed, clock, symbols, options, replay, spec) for venue in venues
+    ]
+    try:
+        run(_serve(simulators, clock, port_base, until_eof))
+    except Interrupted:
+        tell("simulators stopped")
+    except server.PortError as fault:
+        raise PortTaken(str(fault), "choose another --port-base, or 0 for any free port") from None
+
+
+class PortTaken(HeanError):
+    """A simulator cannot listen where it was told to."""
+
+
+def limits_factor(text: str) -> float | None:
+    """`venue` is 1, `xN` is N, `off` is None: how the venues' own limits are scaled.
+
+    >>> limits_factor("venue"), limits_factor("x10"), limits_factor("off")
+    (1.0, 10.0, None)
+    """
+    if text == "venue":
+        return 1.0
+    if text == "off":
+        return None
+    try:
+        factor = float(text.removeprefix("x")) if text.startswith("x") else 0.0
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 1e9:
+        raise CommandError(f"--limits {text!r} is not venue, xN or off", "such as --limits x10")
+    return factor
+
+
+def _simulator(
+    venue: str,
+    seed: int,
+    clock: Clock,
+    symbols: Sequence[str],
+    options: Options,
+    replay: Path | None,
+    faults: FaultSpec | None,
+) -> Simulator:
+    if replay is not None:
+        return _replayed(venue, replay, Random(seed), options, faults, clock())
+    try:
+        simulator, _ = simulate(
+            venue, seed, clock(), symbols=symbols or None, options=options, faults=faults
+        )
+    except ValueError as fault:
+        raise CommandError(f"{venue}: {fault}", "see --symbols in `hean sim --help`") from None
+    return simulator
+
+
+def _replayed(
+    venue: str,
+    path: Path,
+    rng: Random,
+    options: Options,
+    faults: FaultSpec | None,
+    origin_ns: int,
+) -> Simulator:
+    """A venue whose stream is the capture at `path`."""
+    with open_capture(path) as capture:
+        try:
+            face: Face = play(venue, capture, rng, options=options)
+        except ValueError as fault:
+            raise CommandError(f"{path}: {fault}", "see --help for what can be replayed") from None
+    if faults is not None:
+        face = Faults(face, faults, rng.getrandbits(32), origin_ns)
+    return Simulator(face)
+
+
+def fault_spec(text: str) -> FaultSpec | None:
+    """The faults that `--faults` asks for; None for an empty text."""
+    try:
+        return parse(text) if text else None
+    except FaultSpecError as fault:
+        raise CommandError(f"--faults: {fault}", "see `hean sim --help` for the words") from None
+
+
+async def _serve(
+    simulators: Sequence[Simulator], clock: Clock, port_base: int, until_eof: bool
+) -> None:
+    servers = await server.start(simulators, clock, port_base=port_base)
+    try:
+        emit(server.announcement(servers))
+        if until_eof:
+            await _parent_gone()
+        else:
+            await asyncio.Event().wait()
+    finally:
+        await server.stop(servers)
+
+
+async def _parent_gone() -> None:
+    """Wait until nobody holds the other end of standard input: the parent has ended, somehow."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(1024):
+        pass
