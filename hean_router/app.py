@@ -18,8 +18,8 @@ from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.venue import Fees
 from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.http import Http
+from hean_router.runtime.listener import Listener
 from hean_router.runtime.market import Market
-from hean_router.runtime.sockets import Tap
 from hean_router.runtime.venue_feed import VenueFeed
 from hean_router.telemetry import FeedReading, Metrics
 from hean_router.venue import Connector, registry
@@ -114,7 +114,7 @@ class Router:
         clock: Clock | None = None,
         rng: Random | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
-        tap: Callable[[Target], Tap] | None = None,
+        listener: Callable[[Target, Part], Listener] | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self.clock = clock or steady_clock()
@@ -122,48 +122,56 @@ class Router:
         self.metrics = Metrics(self._readings, self.clock)
         self.market.on_change.append(self.metrics.changed)
         self.failed: dict[str, str] = {}
+        self.faults: dict[str, VenueError] = {}  # why instruments could not be had
+        self.listings: dict[tuple[VenueId, Part], Sequence[Instrument]] = {}
         self.feeds: list[VenueGateway] = []
         self._settings, self._targets = settings, chosen
         self._rng = rng or Random()
-        self._connector, self._tap = connector, tap
+        self._connector, self._listener = connector, listener
         self._tell = tell or (lambda text: log.warning("%s", text))
 
     def _readings(self) -> list[FeedReading]:
         return [feed.reading() for feed in self.feeds if isinstance(feed, VenueFeed)]
 
     async def run(self) -> None:
-        """Keep every book current until cancelled."""
+        """Keep every book current until cancelled.
+
+        Raises `ConfigError` and `CommandError` for what can never run, before anything does.
+        """
+        parts = sorted({pair.part for pair in self.market.pairs})
+        seats = [
+            (target, part, self._gateway(target, part))
+            for target in self._targets
+            for part in parts
+        ]
+        self.feeds = [gateway for _, _, gateway in seats if gateway is not None]
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watch_lag())
-                for target in self._targets:
-                    for part in sorted({pair.part for pair in self.market.pairs}):
-                        group.create_task(self._run_part(target, part))
+                for target, part, gateway in seats:
+                    group.create_task(self._run_part(target, part, gateway))
         finally:
             for feed in self.feeds:
                 await feed.close()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Router"]:
-        """Run in the background for as long as the block lasts; a fault of ours ends it."""
-        task = asyncio.create_task(self.run())
+        """Run in the background for as long as the block lasts; a fault of ours ends both."""
         try:
-            yield self
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-            if not task.cancelled() and (fault := task.exception()):
-                raise fault
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self.run())
+                yield self
+                task.cancel()
+        except BaseExceptionGroup as faults:
+            raise _first(faults) from None
 
-    async def _run_part(self, target: Target, part: Part) -> None:
+    async def _run_part(self, target: Target, part: Part, gateway: VenueGateway | None) -> None:
         """One venue's part: list its instruments, seat it, keep its books."""
         wanted_pairs = [pair for pair in self.market.pairs if pair.part is part]
-        gateway = self._gateway(target, part)
         if gateway is None:
             for pair in wanted_pairs:
                 self.market.leave_out(VenueId(target.venue), pair, f"no {part} market")
             return
-        self.feeds.append(gateway)
         listed = await self._list(gateway, target, wanted_pairs)
         wanted = self.market.join(gateway.id, part, listed, self._fees(target, part))
         if wanted:
@@ -176,8 +184,9 @@ class Router:
         wait_s = 1.0
         while True:
             try:
-                listed = await gateway.instruments()
+                listed = self.listings[gateway.id, gateway.part] = await gateway.instruments()
             except VenueError as fault:
+                self.faults[target.venue] = fault
                 self.fail(target.venue, f"instruments: {fault}")
                 for pair in pairs:
                     self.market.leave_out(gateway.id, pair, f"instruments: {fault}")
@@ -185,6 +194,7 @@ class Router:
                 wait_s = min(60.0, wait_s * 2)
             else:
                 self.failed.pop(target.venue, None)
+                self.faults.pop(target.venue, None)
                 return listed
 
     def fail(self, venue: str, why: str) -> None:
@@ -199,12 +209,14 @@ class Router:
         if part not in connector.spec.parts:
             return None
         self._check_hosts(connector, target, part)
+        listener = self._listener(target, part) if self._listener else None
         http = Http(
             connector.spec,
             target.hosts,
             self.clock,
             self._connector,
             connector.spec.headers.get(target.env),
+            listener,
         )
         return VenueFeed(
             connector,
@@ -214,7 +226,7 @@ class Router:
             Random(self._rng.getrandbits(64)),
             policy=self._settings.feeds.freshness.policy(),
             tell=lambda text: self.fail(target.venue, text.partition(": ")[2]),
-            tap=self._tap(target) if self._tap else None,
+            listener=listener,
             timing=self.metrics.apply,
         )
 
@@ -252,3 +264,11 @@ class Router:
             due = loop.time() + 0.1
             await asyncio.sleep(0.1)
             self.metrics.loop_lag.observe(max(0, int((loop.time() - due) * 1e9)))
+
+
+def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first of several faults that ended tasks together."""
+    fault: BaseException = faults
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault

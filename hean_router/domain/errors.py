@@ -23,6 +23,14 @@ class VenueError(HeanError):
     """The venue's mistake, or the network's: resynchronise, reconnect or stop using it."""
 
 
+class Unreachable(VenueError):
+    """The venue was not reached; `step` says how far we came: DNS, connect or TLS."""
+
+    def __init__(self, step: str, what: str, fix: str = "") -> None:
+        super().__init__(f"{step}: {what}", fix)
+        self.step = step
+
+
 class MalformedFrame(VenueError):
     """A frame that is not what the protocol promises; carries its first bytes."""
 
