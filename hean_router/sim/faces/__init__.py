@@ -15,8 +15,12 @@ def venues() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_")
 
 
+NAMES = tuple(venues())
+"""The same, as a constant."""
+
+
 def load(venue: str) -> FaceModule:
     """The venue's module.  ValueError: there is none; the text names those there are."""
-    if venue not in venues():
-        raise ValueError(f"no simulator for {venue!r}; there are: {', '.join(venues())}")
+    if venue not in NAMES:
+        raise ValueError(f"no simulator for {venue!r}; there are: {', '.join(NAMES)}")
     return cast(FaceModule, import_module(f"{__name__}.{venue}"))

@@ -201,6 +201,11 @@ class BinanceFace:
         client = self._clients.get(conn)
         return tuple(client.streams) if client else ()
 
+    def wraps(self, conn: Conn) -> bool:
+        """Whether a connection gets its frames wrapped with their streams' names."""
+        client = self._clients.get(conn)
+        return client is not None and client.combined
+
     # Time
 
     def market(self, step: Step, now_ns: int) -> Outputs:
