@@ -154,7 +154,10 @@ def book_in(raw: bytes, url: str, instruments: Mapping[str, kit.Instrument]) -> 
         instrument = next(iter(instruments.values())) if len(instruments) == 1 else None
     if instrument is None:
         return None
-    depth: _Depth = read(raw, _Depth, f"depth of {instrument.symbol}")
+    try:
+        depth = msgspec.json.decode(raw, type=_Depth)
+    except msgspec.MsgspecError:
+        return None
     came = max(len(depth.bids), len(depth.asks))
     asked = query.get("limit", [""])[0]
     return _snapshot(depth, instrument, int(asked) if asked.isdigit() else came)

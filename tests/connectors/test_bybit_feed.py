@@ -17,7 +17,6 @@ from connectors.bybit import CONNECTOR
 from hean_router import kit
 from hean_router.book import Book, BookState
 from hean_router.venue import FeedSession, Freshness, Policy, Send
-from tests.connectors import golden_text
 
 RECORDING = Path(os.environ.get("HEAN_RECORDINGS", "../shared/data/real")) / (
     "bybit/v5_public_20260809.jsonl.gz"
@@ -67,25 +66,6 @@ def book_frame(kind: str, u: int, bids=(), asks=(), symbol: str = "BTCUSDT", dep
     topic = f"orderbook.{depth}.{symbol}"
     frame = {"topic": topic, "type": kind, "ts": 5, "data": data, "cts": 4}
     return json.dumps(frame).encode()
-
-
-# ---------------------------------------------------------------------------------- golden frames
-
-
-@pytest.mark.parametrize("path", golden_text.files("bybit"), ids=lambda path: path.stem)
-def test_golden_frames_mean_what_stands_beside_them(path):
-    golden = golden_text.read(path, "bybit")
-    feed = CONNECTOR.feed(golden.part, golden.by_symbol)
-    errors = {"MsgspecError": MsgspecError, "ValueError": ValueError, "KeyError": KeyError}
-    for case in golden.cases:
-        if case.error:
-            with pytest.raises(errors[case.error]):
-                list(feed.decode(case.frame))
-            continue
-        events = list(feed.decode(case.frame))
-        told = [golden_text.told(event) for event in events]
-        assert len(events) == len(case.events), (case.place, told)
-        assert all(map(golden_text.matches, case.events, events)), (case.place, told)
 
 
 # ---------------------------------------------------------------------------------- asking
