@@ -161,7 +161,7 @@ class Rest:
             if channel == "funding-rate" and listing.kind is not Kind.LINEAR:
                 raise _no_instrument()
             row = self._feed.summary(channel, listing, now_ns)
-            return [{"instType": TYPES[listing.kind], **row}]
+            return [row if "instType" in row else {"instType": TYPES[listing.kind], **row}]
 
         return answer
 
