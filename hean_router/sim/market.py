@@ -43,7 +43,7 @@ START_PX = {
 
 def split(seed: int, *names: str) -> Random:
     """A generator of its own for one component: the same in every process and hash seed."""
-    return Random("/".join((str(seed), *names)))  # noqa: S311  a simulation needs a seed, not secrecy
+    return Random("/".join((str(seed), *names)))
 
 
 def start_px(base: str, quote: str) -> Decimal:
@@ -81,6 +81,8 @@ class Walk:
         ValueError: longer ago than `KEEP` buckets before the latest time asked for.
         """
         bucket = max(0, (now_ns - self._origin_ns) // self._bucket_ns)
+        if bucket == self._last:
+            return self._values[-1]
         while self._last < bucket:
             value = self._values[-1]
             value += value * self._rng.randint(-self._step_ppb, self._step_ppb) // 1_000_000_000
@@ -212,8 +214,9 @@ class _Trader:
 
     def act(self, now_ns: int) -> Iterator[Step]:
         """One action, after clearing away what the fair price has left behind."""
+        view = self._view_e12(now_ns)
         for side in Side:
-            yield from self._retreat(side, now_ns)
+            yield from self._retreat(side, self._edge(side, view), now_ns)
         side = Side.BUY if self._choice.random() < 0.5 else Side.SELL
         draw = self._choice.randrange(1000)
         depth, levels = self._depth(side), self._pace.levels
@@ -241,18 +244,16 @@ class _Trader:
         """The fair price as this venue sees it: late, and a little off."""
         return self._fair.at(now_ns - self._delay_ns) * self._noise.at(now_ns) // 1_000_000_000
 
-    def _edge(self, side: Side, now_ns: int) -> int:
+    def _edge(self, side: Side, view: int) -> int:
         """The best price, in ticks, at which makers quote a side; bids stay below asks."""
-        view = self._view_e12(now_ns)
         half = view * self._half_spread_ppm // 1_000_000
         bid = max(1, (view - half) // self._tick_e12)
         if side is Side.BUY:
             return bid
         return max(bid + 1, -(-(view + half) // self._tick_e12))
 
-    def _retreat(self, side: Side, now_ns: int) -> Iterator[Step]:
+    def _retreat(self, side: Side, edge: int, now_ns: int) -> Iterator[Step]:
         """Pull quotes the price ran over; pick off accounts that left theirs there."""
-        edge = self._edge(side, now_ns)
         for _ in range(4):
             order = self._exchange.first_order(self._symbol, side)
             if order is None or order.px is None:
@@ -272,7 +273,8 @@ class _Trader:
 
     def _make(self, side: Side, now_ns: int) -> Step:
         rng = self._making
-        view_ticks = self._view_e12(now_ns) // self._tick_e12
+        view = self._view_e12(now_ns)
+        view_ticks = view // self._tick_e12
         # Half a percent holds the levels wanted, unless the tick is coarse.
         span = max(view_ticks // 200, self._pace.levels * 3 // 2)
         near = rng.randrange(10)
@@ -282,7 +284,7 @@ class _Trader:
             away = rng.randrange(max(3, span // 20))
         else:
             away = rng.randrange(span) * rng.randrange(span) // span
-        edge = self._edge(side, now_ns)
+        edge = self._edge(side, view)
         px = max(1, edge - away) if side is Side.BUY else edge + away
         step = self._exchange.place(self._symbol, side, self._qty(rng, px, 10), px, now_ns=now_ns)
         if step.order is not None and step.order.state is OrderState.OPEN:

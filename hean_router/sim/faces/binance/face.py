@@ -214,8 +214,12 @@ class BinanceFace:
 
     @property
     def wake_at_ns(self) -> int | None:
-        times = (timers.wake_at_ns for timers in self._all_timers())
-        return min((time_ns for time_ns in times if time_ns is not None), default=None)
+        wake_ns = self._timers.wake_at_ns
+        for feed in self._feeds:
+            feed_ns = feed.timers.wake_at_ns
+            if feed_ns is not None and (wake_ns is None or feed_ns < wake_ns):
+                wake_ns = feed_ns
+        return wake_ns
 
     def due(self, now_ns: int) -> Outputs:
         outputs: list[Output] = []
@@ -248,9 +252,6 @@ class BinanceFace:
                 feed.straddle_next = True
             return ()
         return None  # no sequence ever restarts here, and no stream sends a snapshot
-
-    def _all_timers(self) -> Iterable[Timers[Any]]:
-        return (self._timers, *(feed.timers for feed in self._feeds))
 
     def _ping(self, conn: Conn, now_ns: int) -> Ping:
         client = self._clients[conn]
