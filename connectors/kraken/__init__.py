@@ -42,7 +42,7 @@ SPEC = kit.VenueSpec(
 )
 
 
-def feed(_part: kit.Part, instruments: Mapping[str, kit.Instrument]) -> Feed:
+def feed_for(_part: kit.Part, instruments: Mapping[str, kit.Instrument]) -> Feed:
     """A codec for books of the default depth."""
     return Feed(instruments)
 
@@ -56,7 +56,7 @@ def feed_url(part: kit.Part, hosts: Mapping[str, str]) -> str:
 CONNECTOR = kit.Connector(
     spec=SPEC,
     instruments=listing.instruments,
-    feed=feed,
+    feed=feed_for,
     feed_url=feed_url,
     server_time=listing.server_time,
     status=listing.status,
