@@ -56,6 +56,7 @@ class _Slot:
         "probe_after_ns",
         "probed_version",
         "probing",
+        "renew",
         "retry_ns",
         "seen_ns",
         "suspicions",
@@ -71,6 +72,7 @@ class _Slot:
         self.retry_ns = 0  # when to ask again; 0 = no plan
         self.attempts = 0
         self.why = ""  # why it is being asked for
+        self.renew = False  # its subscription is in doubt too, not only its book
         self.gap_ns = 0  # how long it is usually silent: the longest of late, fading
         self.seen_ns = 0  # its last change when we last looked
         self.probing = False
@@ -218,6 +220,7 @@ class FeedSession:
         else:
             slot.suspicions += 1
             if slot.suspicions >= 2:  # one answer may be older than the book
+                slot.renew = True
                 self._lose(
                     slot, "dead subscription: the top moved, the book did not", now_ns, events
                 )
@@ -376,6 +379,7 @@ class FeedSession:
         elif not slot.contradicted_ns:
             slot.contradicted_ns = now_ns
         elif now_ns - slot.contradicted_ns > self.policy.fresh.again_ns:
+            slot.renew = True
             self._lose(slot, "dead subscription: another stream moved on", now_ns, events)
 
     def _on_notice(self, notice: Notice, now_ns: int, events: list[SessionEvent]) -> None:
@@ -384,7 +388,7 @@ class FeedSession:
             self.closing = notice.text or "the venue will close it"
         elif notice.kind is NoticeKind.REFUSED and notice.instrument in self._slots:
             slot = self._slots[notice.instrument]
-            slot.asked_ns = 0
+            slot.asked_ns, slot.renew = 0, True
             self._plan_resync(slot, f"refused: {notice.text}", now_ns, events)
         events.append(notice)
 
@@ -507,10 +511,14 @@ class FeedSession:
         slot.asked_ns, slot.retry_ns = now_ns, 0
         if self.codec.fetches:
             slot.inbound = True
+            if slot.renew:  # a fetched book would stand still: nothing would move it
+                self._pace_out(self.codec.resubscribe(slot.book.instrument))
+                self._send_paced(now_ns)
             self._out.append(FetchBook(slot.book.instrument))
         else:
             self._pace_out(self.codec.resubscribe(slot.book.instrument))
             self._send_paced(now_ns)
+        slot.renew = False
         if slot.book.state is not BookState.LIVE:
             self._enter(slot, BookState.SYNCING, slot.why or "asked for", now_ns, events)
 

@@ -17,7 +17,7 @@ from msgspec import MsgspecError
 from connectors.binance import CONNECTOR
 from hean_router import kit
 from hean_router.book import BookState
-from hean_router.venue import FeedSession, Freshness, Policy
+from hean_router.venue import FeedSession, FetchBook, Freshness, Policy, ProbeTop, Send
 
 RECORDINGS = Path(os.environ.get("HEAN_RECORDINGS", "../shared/data/real")) / "binance"
 SPOT, LINEAR = kit.Part.SPOT, kit.Part.LINEAR
@@ -555,6 +555,42 @@ def event_of(part, first, last, prev, changes) -> bytes:
     for side, px, qty in changes:
         event[side].append([str(px + 1000 * (side == "a")), str(qty)])
     return json.dumps(event).encode()
+
+
+def test_a_dead_subscription_is_found_and_healed():
+    """The socket lives, one stream has died: a fetched book alone would stand still for ever."""
+    btc, second = listed(), 10**9
+    policy = Policy(fresh=Freshness(late_ns=0))
+    session = FeedSession(CONNECTOR.spec, codec(btc), [btc], Random(0), policy)
+    session.opened(second)
+    session.take()
+    now, alive, seq, asked = second, True, 0, []
+    lost_at = 0
+    for step in range(300):
+        now += second // 10
+        seq += 1
+        alive = alive and step != 100  # dies after 10 s
+        if alive:
+            session.received(event_of(SPOT, seq, seq, seq - 1, [("b", seq, 1), ("a", seq, 1)]), now)
+        else:
+            session.received(b'{"result":[],"id":0}', now)
+        session.due(now)
+        for command in session.take():
+            match command:
+                case FetchBook():
+                    session.fetched(snapshot_of(btc, [("b", seq, 1), ("a", seq, 1)], seq), now)
+                case ProbeTop():
+                    one = btc.qty("1")
+                    bid, ask = btc.px(str(seq)), btc.px(str(seq + 1000))
+                    session.probed(kit.Top(btc, (bid, one), (ask, one)), now)
+                case Send(frame=frame):
+                    asked.append(json.loads(frame.data)["method"])
+                    if step >= 100 and asked[-2:] == ["UNSUBSCRIBE", "SUBSCRIBE"]:
+                        alive, lost_at = True, lost_at or step
+    assert 100 < lost_at <= 180, "found within 8 s on a lively book"
+    assert asked.count("SUBSCRIBE") == 1, "asked for again once, and that was enough"
+    assert session.book(btc).seq == seq
+    assert session.book(btc).state is BookState.LIVE
 
 
 # ---------------------------------------------------------------------------------- recordings
