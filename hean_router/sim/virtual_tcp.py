@@ -264,7 +264,7 @@ class VirtualTransport(asyncio.Transport):
             self._force_close(self._broken)
             return
         size = len(data)
-        if size <= self._room and not self._buffer:
+        if size <= self._room:  # then nothing waits before it: what waits fills the room first
             self._room -= size
             self._out.send(data)
             return

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hean_router.sim.virtual import Deadlock, run
+from hean_router.sim.virtual_tcp import WINDOW
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -300,6 +301,35 @@ def test_latency_both_ways():
     assert in_pair(test) == (30 * MS, 70 * MS)
 
 
+def test_a_link_grown_quicker_lets_nothing_overtake():
+    async def test(world, near, far):
+        link = world.net.link("router", "okx")
+        link.latency(S)
+        near.transport.write(b"a")
+        link.latency(MS)
+        near.transport.write(b"b")
+        await asyncio.sleep(0.5)
+        assert far.got == b""
+        await asyncio.sleep(1)
+        return far.got
+
+    assert in_pair(test) == b"ab"
+
+
+def test_what_arrives_while_resuming_waits_its_turn():
+    async def test(world, near, far):
+        far.transport.pause_reading()
+        near.transport.write(b"a")
+        await asyncio.sleep(1)
+        near.transport.write(b"b")
+        far.transport.resume_reading()
+        world.loop.stall(1)  # "b" is due before the resumed reader's turn
+        await asyncio.sleep(1)
+        return far.got
+
+    assert in_pair(test) == b"ab"
+
+
 def test_jitter_is_bounded_repeatable_and_never_reorders():
     async def test(world, near, far):
         world.net.link("router", "okx").latency(10 * MS, jitter_ns=50 * MS)
@@ -412,6 +442,21 @@ def test_a_cut_with_fin_looks_like_an_orderly_end():
     in_pair(test)
 
 
+def test_a_fin_from_the_middle_and_who_writes_on_is_reset():
+    async def test(world, near, far):
+        near.eof_received = lambda: True  # keeps its half open
+        world.net.connections("okx")[0].cut("fin")
+        await asyncio.sleep(1)
+        assert not near.lost.done()
+        near.transport.write(b"still there?")
+        await asyncio.sleep(1)
+        near.transport.write(b"still there?")  # the reset is noticed by writing
+        assert isinstance(await near.lost, ConnectionResetError)
+        assert far.got == b""
+
+    in_pair(test)
+
+
 @given(size=st.integers(0, 40), segment=st.integers(0, 9), mode=st.sampled_from(["reset", "fin"]))
 @settings(max_examples=60, deadline=None)
 def test_a_cut_after_n_bytes_carries_exactly_n(size, segment, mode):
@@ -475,6 +520,21 @@ def test_a_black_hole_carries_nothing_and_tells_nobody_until_tcp_gives_up():
         assert not far.lost.done(), "who sends nothing never learns"
 
     in_pair(test)
+
+
+def test_every_outage_has_its_own_patience():
+    async def test(world, near, far):
+        link = world.net.link("router", "okx")
+        for _ in range(3):  # 600 s each, 924 s are too long
+            link.blackhole()
+            near.transport.write(b"x")
+            await asyncio.sleep(600)
+            link.heal()
+            await asyncio.sleep(0.01)
+        assert not near.lost.done()
+        return far.got
+
+    assert in_pair(test) == b"xxx"
 
 
 def test_what_was_sent_into_a_short_black_hole_arrives_in_order():
@@ -583,6 +643,28 @@ def test_connecting_through_trouble(fault, took_s):
     assert run(main, 1).value == pytest.approx(took_s, abs=0.0015)
 
 
+def test_cancelled_in_the_instant_of_success():
+    async def main(world):
+        net, loop = world.net, world.loop
+        net.link("router", "okx").latency(100 * MS)
+        with net.on("okx"):
+            await asyncio.start_server(hang_up, "0.0.0.0", 443)
+        start_ns = world.now_ns
+        dial = asyncio.create_task(net.dial((net.host("okx").addresses[0], 443)))
+        await asyncio.sleep(0)
+        # A byte on a younger connection arrives in the very instant of the SYN-ACK, just after it.
+        near, far = await pair(world, "kraken")
+        near.data_received = lambda _: dial.cancel()
+        loop.call_at((start_ns + 199 * MS) / S, far.transport.write, b"x")
+        with pytest.raises(asyncio.CancelledError):
+            await dial
+        assert world.now_ns == start_ns + 200 * MS
+        await asyncio.sleep(1)
+        return net.connections("okx")
+
+    assert run(main, 1).value == []
+
+
 def test_connecting_into_a_black_hole_times_out_as_linux_does():
     async def main(world):
         with world.net.on("okx"):
@@ -657,6 +739,7 @@ def test_a_peer_that_does_not_read_stops_the_writer(how):
         near.transport.write(b"and on")
         await asyncio.sleep(1)
         assert far.got.endswith(b"and on")
+        assert near.transport._room == WINDOW, "all that was taken is given back"
 
     in_pair(test)
 
@@ -688,15 +771,17 @@ def test_streams_drain_waits_for_the_reader():
 steps = st.one_of(
     st.tuples(st.just("write"), st.integers(1, 400_000)),
     st.tuples(st.just("sleep"), st.floats(0, 2)),
+    st.tuples(st.just("sleep"), st.sampled_from([0.001, 0.002, 0.01])),  # arrivals' own instants
     st.tuples(st.sampled_from(["hole", "heal", "clog", "unclog", "pause", "resume", "freeze"])),
-    st.tuples(st.just("latency"), st.integers(1, 10**9)),
+    st.tuples(st.just("latency"), st.integers(1, 10**9), st.booleans()),
+    st.tuples(st.just("latency"), st.just(1_000_000), st.just(False)),
     st.tuples(st.just("bandwidth"), st.integers(10_000, 10**7)),
     st.tuples(st.just("segment"), st.integers(50, 5000)),
 )
 
 
 @given(plan=st.lists(steps, max_size=25), ending=st.sampled_from(["close", "eof", "abort"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_whatever_happens_a_stream_is_a_prefix_and_once_healed_whole(plan, ending):
     async def test(world, near, far):
         link = world.net.link("router", "okx")
@@ -725,7 +810,7 @@ def test_whatever_happens_a_stream_is_a_prefix_and_once_healed_whole(plan, endin
                 case "freeze":
                     world.net.freeze("okx")
                 case "latency":
-                    link.latency(args[0], jitter_ns=args[0])
+                    link.latency(args[0], jitter_ns=args[0] if args[1] else 0)
                 case _:
                     link.shape(**{step: args[0]})
             assert sent.startswith(far.got)

@@ -6,6 +6,7 @@ import errno
 import pytest
 
 from hean_router.sim.virtual import run
+from hean_router.sim.virtual_tcp import WINDOW
 
 
 class Log(asyncio.Protocol):
@@ -416,6 +417,26 @@ def test_as_real_tcp(scenario):
             return await scenario()
 
     assert run(virtual, 1).value == asyncio.run(real())
+
+
+def test_what_a_buffered_protocol_puts_back_is_not_counted_twice():
+    async def main(world):
+        near, far = await pair()
+
+        class Buffered(asyncio.BufferedProtocol):
+            def get_buffer(self, sizehint):
+                return bytearray(10)
+
+            def buffer_updated(self, nbytes):
+                far.transport.pause_reading()
+                world.loop.call_later(0.001, far.transport.resume_reading)
+
+        far.transport.set_protocol(Buffered())
+        near.transport.write(bytes(1000))
+        await asyncio.sleep(1)
+        return near.transport._room
+
+    assert run(main, 1).value == WINDOW
 
 
 # Real asyncio leaks the socket in these two, so there is nothing to compare with.
