@@ -2,15 +2,20 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
 
 from hean_router import __version__
-from hean_router.cli.output import Exit, emit, fail, say, tell
-from hean_router.domain.errors import HeanError
+from hean_router.cli.output import Exit, emit, error, fail, say, tell
+from hean_router.domain.errors import CommandError, HeanError
+
+if TYPE_CHECKING:  # these cost a second to import, and `--help` wants none of them
+    from hean_router.app import Target
+    from hean_router.config import Settings
 
 app = typer.Typer(
     name="hean",
@@ -24,6 +29,17 @@ app = typer.Typer(
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Folder of router.toml and venues.toml.")
+]
+VenuesOption = Annotated[
+    str,
+    typer.Option("--venues", help="Only these, by commas; default: those of the configuration."),
+]
+VenuesFrom = Annotated[
+    Path | None,
+    typer.Option("--venues-from", help="Use the venues that `hean sim` announced, kept in a file."),
+]
+Patience = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Seconds to wait for every venue's book.")
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object; NDJSON where it streams.")]
 
@@ -41,6 +57,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _interrupted()
     except click.ClickException as fault:
+        if as_json:
+            emit(error(Exit.USAGE, fault.format_message(), "see --help of the command"))
         fault.show()
         code = Exit.USAGE
     except BrokenPipeError:
@@ -53,6 +71,18 @@ def main() -> None:
         except typer.Exit as end:
             code = end.exit_code
     sys.exit(int(code or 0))
+
+
+def load_targets(
+    config: Path | None, venues: str, venues_from: Path | None
+) -> "tuple[Settings, Sequence[Target]]":
+    """The settings, and the venues that the command line picks."""
+    from hean_router.app import targets
+    from hean_router.config import load
+
+    settings = load(config)
+    picked = [name.strip() for name in venues.split(",") if name.strip()]
+    return settings, targets(settings, picked, venues_from)
 
 
 def _interrupted() -> int:
@@ -85,6 +115,54 @@ def venues(as_json: JsonFlag = False) -> None:
     from hean_router.cli.venues import report
 
     report(as_json=as_json)
+
+
+@app.command(
+    epilog="Examples: hean book BTC/USDT --watch; "
+    "hean book --venue okx --symbol BTC/USDT --frames capture.ndjson.gz --json"
+)
+def book(
+    symbol: Annotated[str, typer.Argument(help="As ccxt spells it: BTC/USDT, BTC/USDT:USDT.")] = "",
+    venues: VenuesOption = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Until Ctrl-C or --seconds.")] = False,
+    depth: Annotated[int, typer.Option(min=0, help="Levels a side; 0 = all.")] = 10,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="How long to watch.")] = None,
+    timeout: Patience = 15.0,
+    frames: Annotated[
+        Path | None, typer.Option(help="Read this capture instead of the live venues.")
+    ] = None,
+    venue: Annotated[str, typer.Option(help="With --frames: whose frames to read.")] = "",
+    named: Annotated[
+        str, typer.Option("--symbol", help="With --frames: ccxt's spelling, or the venue's.")
+    ] = "",
+    tops: Annotated[
+        bool, typer.Option("--tops", help="With --frames: every change of the top, as NDJSON.")
+    ] = False,
+    venues_from: VenuesFrom = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """All venues' books of a pair as one, live; or one venue's book out of a capture."""
+    if symbol and named and symbol != named:
+        raise CommandError(f"two symbols: {symbol} and {named}", "give one")
+    if frames is not None:
+        from hean_router.cli.book import from_frames
+
+        from_frames(frames, venue, named or symbol, tops=tops, as_json=as_json)
+        return
+    from hean_router.cli.book import live_book
+
+    if tops:
+        raise CommandError("--tops needs --frames", "for a live book there is --watch --json")
+    live_book(
+        named or symbol,
+        load_targets(config, venues or venue, venues_from),
+        depth=depth,
+        timeout_s=timeout,
+        watch=watch or seconds is not None,
+        seconds=seconds,
+        as_json=as_json,
+    )
 
 
 @app.command(epilog="Example: hean demo --seconds 60 --seed 7")

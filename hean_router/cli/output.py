@@ -57,11 +57,16 @@ def tell(text: str) -> None:
     sys.stderr.flush()
 
 
+def error(code: Exit, what: str, fix: str = "", **more: Any) -> dict[str, Any]:
+    """The object that stands for a failed command's result."""
+    return {"error": {"code": code.name.lower(), "what": what, "fix": fix, **more}}
+
+
 def fail(fault: HeanError | OSError, *, as_json: bool) -> NoReturn:
     """Say what, why and how to mend it, once; end with the right code."""
     code = code_of(fault)
     fix = getattr(fault, "fix", "")
     if as_json:
-        emit({"error": {"code": code.name.lower(), "what": str(fault), "fix": fix}})
+        emit(error(code, str(fault), fix, **getattr(fault, "details", {})))
     tell(f"error: {fault}" + (f"\n  fix: {fix}" if fix else ""))
     raise typer.Exit(code)

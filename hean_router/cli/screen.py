@@ -56,16 +56,16 @@ def picture(demo: "Demo") -> Group:
     return Group(title, top, routes(demo))
 
 
-def ladder(book: ConsolidatedBook, pair: Pair, now_ns: int) -> Panel:
-    """Best bids and asks of all venues, by price after our fee."""
+def ladder(book: ConsolidatedBook, pair: Pair, now_ns: int, depth: int = LEVELS) -> Panel:
+    """The best `depth` bids and asks of all venues, by price after our fee."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("venue", "qty", "bid", "after fee", "after fee", "ask", "qty", "venue"):
         table.add_column(name, justify="left" if name == "venue" else "right", no_wrap=True)
     try:
-        sides = [list(islice(book.priced(side), LEVELS)) for side in (Side.SELL, Side.BUY)]
+        sides = [list(islice(book.priced(side), depth)) for side in (Side.SELL, Side.BUY)]
     except NotLive:
         sides = [[], []]
-    for row in range(LEVELS):
+    for row in range(depth):
         bid, ask = (side[row] if row < len(side) else None for side in sides)
         table.add_row(*_cells(bid), *reversed(_cells(ask)))
     mid, micro = book.mid(), book.micro_px()

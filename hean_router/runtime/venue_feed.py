@@ -102,6 +102,11 @@ class VenueFeed:
         """Every session there is now."""
         return [session for line in self.lines for session in line.pair.sessions]
 
+    @property
+    def connected(self) -> bool:
+        """Whether every line has a socket that stands."""
+        return bool(self.lines) and all(line.connected for line in self.lines)
+
     def reading(self) -> FeedReading:
         """Everything counted so far, and how the books stand."""
         totals = SessionCounts()
@@ -218,6 +223,11 @@ class Line:
         self._stale_rules = True
         self.feed.tell(f"{instrument.pair}: rules have changed")
 
+    @property
+    def connected(self) -> bool:
+        """Whether one of its sockets stands."""
+        return any(one.socket.opened_ns and not one.done() for one in self._running)
+
     def rotate(self) -> None:
         """Change connections as soon as may be, without a gap."""
         self._rotate_at_ns = 1
@@ -256,6 +266,7 @@ class Line:
         finally:
             await self._end(current)
         if why := current.why():
+            self.feed.fault = None  # it stood, and then ended
             self.feed.tell(f"connection ended: {why}")
 
     async def _open(self) -> "_Running":
