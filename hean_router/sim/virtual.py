@@ -68,7 +68,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from .virtual_loop import (
+from hean_router.sim.virtual_loop import (
     START_NS,
     Deadlock,
     Fault,
@@ -77,10 +77,10 @@ from .virtual_loop import (
     VirtualLoop,
     where,
 )
-from .virtual_net import EPOCH_NS, Host, Net
-from .virtual_seed import Seeds, Trace
-from .virtual_socket import VirtualSocket
-from .virtual_wire import SECOND_NS, Connection
+from hean_router.sim.virtual_net import EPOCH_NS, Host, Net
+from hean_router.sim.virtual_seed import Seeds, Trace
+from hean_router.sim.virtual_socket import VirtualSocket
+from hean_router.sim.virtual_wire import SECOND_NS, Connection
 
 if TYPE_CHECKING:
     import aiohttp

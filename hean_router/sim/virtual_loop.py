@@ -14,11 +14,11 @@ from heapq import heappush
 from itertools import count
 from typing import Any, Never, TypeVar, TypeVarTuple, cast
 
-from .virtual_net import Net
-from .virtual_seed import Seeds, Trace
-from .virtual_socket import Address, VirtualSocket
-from .virtual_tcp import VirtualServer, VirtualTransport
-from .virtual_wire import SECOND_NS, Agenda
+from hean_router.sim.virtual_net import Net
+from hean_router.sim.virtual_seed import Seeds, Trace
+from hean_router.sim.virtual_socket import Address, VirtualSocket
+from hean_router.sim.virtual_tcp import VirtualServer, VirtualTransport
+from hean_router.sim.virtual_wire import SECOND_NS, Agenda
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

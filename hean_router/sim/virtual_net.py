@@ -10,10 +10,10 @@ from functools import partial
 from ipaddress import ip_address
 from typing import cast
 
-from .virtual_seed import Seeds, Trace
-from .virtual_socket import Address
-from .virtual_tcp import VirtualServer, VirtualTransport
-from .virtual_wire import SECOND_NS, Agenda, Connection, Entry, Link, Way
+from hean_router.sim.virtual_seed import Seeds, Trace
+from hean_router.sim.virtual_socket import Address
+from hean_router.sim.virtual_tcp import VirtualServer, VirtualTransport
+from hean_router.sim.virtual_wire import SECOND_NS, Agenda, Connection, Entry, Link, Way
 
 EPOCH_NS = 1_767_225_600 * SECOND_NS  # 2026-01-01T00:00:00Z
 LATENCY_NS = 1_000_000  # between hosts, unless shaped

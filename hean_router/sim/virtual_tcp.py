@@ -10,13 +10,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
-from .virtual_socket import Address, VirtualSocket
-from .virtual_wire import FIN, Connection, Stream
-
-if TYPE_CHECKING:
-    from .virtual_net import Host
+from hean_router.sim.virtual_socket import Address, VirtualSocket
+from hean_router.sim.virtual_wire import FIN, Connection, Stream
 
 # What the two kernels of a connection hold for one direction before a writer must wait.
 WINDOW = 256 * 1024
@@ -421,13 +418,25 @@ def _set_if_waiting(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
+class Listening(Protocol):
+    """What a server needs of the host it is on."""
+
+    name: str
+
+    def unlisten(self, server: "VirtualServer") -> None:
+        """Answer no more on its addresses."""
+
+    def ends(self) -> list[VirtualTransport]:
+        """The host's ends of all connections."""
+
+
 class VirtualServer(asyncio.AbstractServer):
     """What `create_server` returns; waits as the running Python's own does."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        host: "Host",
+        host: Listening,
         addresses: list[Address],
         factory: Callable[[], asyncio.BaseProtocol],
     ) -> None:

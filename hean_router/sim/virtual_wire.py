@@ -19,7 +19,7 @@ from itertools import count
 from random import Random
 from typing import Literal, Protocol, cast
 
-from .virtual_seed import Seeds, Trace
+from hean_router.sim.virtual_seed import Seeds, Trace
 
 SECOND_NS = 1_000_000_000
 
