@@ -6,7 +6,7 @@ split (`route/split`) needs to know about a venue.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import accumulate
 from operator import mul, neg
@@ -16,7 +16,7 @@ from hean_router.book.all_in import Charge, charge, fee_in_base
 from hean_router.book.sweep import scaled
 from hean_router.domain.feed import Level
 from hean_router.domain.instrument import Side, Trading
-from hean_router.domain.scale import plain, to_decimal
+from hean_router.domain.scale import plain
 from hean_router.domain.venue import Fees
 from hean_router.route.model import ParentOrder, VenueBook
 
@@ -37,33 +37,37 @@ class Scales(NamedTuple):
 class Curve:
     """One venue's side: cumulative quantity and notional by level, and how much may be taken.
 
-    `px` best first; `cum[i]` and `worth[i]` are the quantity and the notional of the first `i`
-    levels.  `lo` and `hi` are multiples of `lot`: 0 or lo..hi may be taken.  `hi_why` says what
-    `hi` comes from.
+    `px` best first, `rise` the same with the sign that makes it rise; `cum[i]` and `worth[i]` are
+    the quantity and the notional of the first `i` levels.  `lo` and `hi` are multiples of `lot`:
+    0 or lo..hi may be taken.  `hi_why` says what `hi` comes from.
     """
 
     __slots__ = (
         "book",
         "charge",
         "cum",
+        "fee_in_base",
         "fees",
         "hi",
         "hi_why",
-        "keys",
         "lo",
         "lot",
         "next_px",
         "px",
+        "rise",
         "sign",
         "worth",
     )
 
-    def __init__(self, book: VenueBook, fees: Fees, cost: Charge, sign: int) -> None:
-        self.book, self.fees, self.charge, self.sign = book, fees, cost, sign
+    def __init__(self, ask: "Ask", book: VenueBook, fees: Fees) -> None:
+        side, part = ask.order.side, book.instrument.part
+        self.book, self.fees, self.sign = book, fees, ask.sign
+        self.charge: Charge = charge(fees, side, part, ask.scales.fee)
+        self.fee_in_base = fee_in_base(fees.fee_in, side, part)
         self.px: Sequence[int] = ()
+        self.rise: Sequence[int] = ()
         self.cum: list[int] = [0]
         self.worth: list[int] = [0]
-        self.keys: list[int] = []  # objective per unit by level, set for each search
         self.lot = self.lo = 1
         self.hi = 0
         self.hi_why = ""
@@ -133,8 +137,7 @@ def curve_of(
         return f"not trading: {of.trading.value}"
     if not ask.qty:
         return f"the order is less than its lot {plain(of.qty_decimal(of.lot))}"
-    cost = charge(fees, side, of.part, scales.fee)
-    curve = Curve(book, fees, cost, ask.sign)
+    curve = Curve(ask, book, fees)
     levels = book.asks if side is Side.BUY else book.bids
     if not levels:
         return f"no {'asks' if side is Side.BUY else 'bids'}"
@@ -142,30 +145,32 @@ def curve_of(
         limit = ask.order.limit_px
         return "no depth within the price band" if limit is None else _no_depth(ask, curve, limit)
     curve.lot = of.lot * 10 ** (scales.qty - of.qty_decimals)
-    caps = _caps(curve, ask, balances)
-    most, curve.hi_why = min(caps, key=lambda cap: cap[0])
-    curve.hi = most - most % curve.lot
+    _cap(curve, ask, balances)
+    curve.hi -= curve.hi % curve.lot
     return _floor(curve, ask) or curve
 
 
 def _load(curve: Curve, ask: Ask, levels: Sequence[Level]) -> bool:
     """Read the levels within the limit, no deeper than the order; False if there are none."""
     of, scales = curve.book.instrument, ask.scales
-    px_all, qty_all = zip(*levels, strict=True)
     qty_mul, px_mul = 10 ** (scales.qty - of.qty_decimals), 10 ** (scales.px - of.px_decimals)
-    if qty_mul != 1:
-        qty_all = tuple([qty * qty_mul for qty in qty_all])
-    within = _within(curve, ask, px_all)
-    cum = list(accumulate(qty_all[:within], initial=0))
-    used = min(bisect_left(cum, ask.qty), within)
+    prices, sizes = zip(*levels, strict=True)
+    within = _within(curve, ask, prices)
+    cum = list(accumulate(sizes[:within], initial=0))
+    used = min(bisect_left(cum, -(-ask.qty // qty_mul)), within)
     if used < within:
-        curve.next_px = px_all[used] * px_mul
-    px_all = px_all[:used]
+        curve.next_px = prices[used] * px_mul
+    if not used:
+        return False
+    prices, cum = prices[:used], cum[: used + 1]
     if px_mul != 1:
-        px_all = tuple([px * px_mul for px in px_all])
-    curve.px, curve.cum = px_all, cum[: used + 1]
-    curve.worth = list(accumulate(map(mul, px_all, qty_all), initial=0))
-    return bool(px_all)
+        prices = tuple([px * px_mul for px in prices])
+    worth = list(accumulate(map(mul, prices, sizes), initial=0))
+    if qty_mul != 1:
+        cum, worth = [qty * qty_mul for qty in cum], [value * qty_mul for value in worth]
+    curve.px, curve.cum, curve.worth = prices, cum, worth
+    curve.rise = prices if curve.sign > 0 else [-px for px in prices]
+    return True
 
 
 def _within(curve: Curve, ask: Ask, px_all: Sequence[int]) -> int:
@@ -196,71 +201,74 @@ def _no_depth(ask: Ask, curve: Curve, limit: Decimal) -> str:
     return f"no depth within the {kind} {plain(limit)}: its best is {best}"
 
 
-def _caps(
-    curve: Curve, ask: Ask, balances: Mapping[str, Decimal] | None
-) -> Iterable[tuple[int, str]]:
-    """What bounds the quantity from above, each with its name; the first of equals is told."""
+def _cap(curve: Curve, ask: Ask, balances: Mapping[str, Decimal] | None) -> None:
+    """Set `hi`, not yet on the lot grid, and `hi_why`; the first of equal bounds is told."""
     of, scales = curve.book.instrument, ask.scales
-    more = 10 ** (scales.qty - of.qty_decimals)
-    yield ask.qty, ""
-    if ask.share is not None:
-        yield ask.share, "its largest share of the order"
+    hi, why = ask.qty, ""
+    if ask.share is not None and ask.share < hi:
+        hi, why = ask.share, "its largest share of the order"
     if of.max_qty is not None:
-        yield of.max_qty * more, f"its maximum of {plain(of.qty_decimal(of.max_qty))} an order"
+        most = of.max_qty * 10 ** (scales.qty - of.qty_decimals)
+        if most < hi:
+            hi, why = most, f"its maximum of {plain(of.qty_decimal(of.max_qty))} an order"
     if of.max_notional is not None:
-        top = scaled(of.max_notional, scales.notional, up=False)
-        yield curve.most_for(top), f"its maximum notional of {plain(of.max_notional)} an order"
+        most = curve.most_for(scaled(of.max_notional, scales.notional, up=False))
+        if most < hi and most < curve.cum[-1]:
+            hi, why = most, f"its maximum notional of {plain(of.max_notional)} an order"
     if balances is not None:
-        yield affordable(curve, ask, balances)
-    if curve.cum[-1] < ask.qty:
+        asset, most = affordable(curve, ask, balances)
+        if (most < hi and most < curve.cum[-1]) or not most:
+            hi, why = most, ""
+            if have := balances.get(asset):
+                why = f"what its balance of {plain(have)} {asset} pays for"
+            else:
+                why = f"no {asset} balance"
+    if curve.cum[-1] < hi:
         limited = ask.order.limit_px is not None
-        yield curve.cum[-1], "all its depth" + (" within the limit" if limited else "")
+        hi, why = curve.cum[-1], "all its depth" + (" within the limit" if limited else "")
+    curve.hi, curve.hi_why = hi, why
 
 
-def affordable(curve: Curve, ask: Ask, balances: Mapping[str, Decimal]) -> tuple[int, str]:
-    """What `balances` pay for, fee in.  A rebate pays for nothing: it comes afterwards.
+def affordable(curve: Curve, ask: Ask, balances: Mapping[str, Decimal]) -> tuple[str, int]:
+    """The asset that is given, and the quantity that its balance pays for, fee in.
 
-    A buy needs quote, a sell base; a perpetual needs its settlement asset both ways (leverage 1).
+    A buy gives quote, a sell base; a perpetual takes its settlement asset both ways (leverage 1).
+    A rebate pays for nothing: it comes afterwards.
     """
-    of, side, scales = curve.book.instrument, ask.order.side, ask.scales
-    pair, one = of.pair, 10**scales.fee
-    fee = max(0, scaled(curve.fees.taker, scales.fee, up=True))
-    in_base = fee_in_base(curve.fees.fee_in, side, of.part)
-    if side is Side.BUY or pair.settle:
+    pair, scales, cost = curve.book.instrument.pair, ask.scales, curve.charge
+    one = 10**scales.fee
+    if ask.sign > 0 or pair.settle:
         asset = pair.settle or pair.quote
-        have = balances.get(asset, Decimal(0))
-        rate = one if in_base else one + fee
-        most = curve.most_for(scaled(have, scales.notional + scales.fee, up=False) // rate)
-    else:
-        asset = pair.base
-        have = balances.get(asset, Decimal(0))
-        rate = one + fee if in_base else one
-        most = scaled(have, scales.qty + scales.fee, up=False) // rate
-    return most, f"its balance of {plain(have)} {asset}" if have else f"no {asset} balance"
+        rate = one if curve.fee_in_base else one + max(0, curve.sign * (cost.quote - one))
+        have = scaled(balances.get(asset, _NONE), scales.notional + scales.fee, up=False)
+        return asset, curve.most_for(have // rate)
+    rate = max(one, cost.base)
+    have = scaled(balances.get(pair.base, _NONE), scales.qty + scales.fee, up=False)
+    return pair.base, have // rate
+
+
+_NONE = Decimal(0)
 
 
 def _floor(curve: Curve, ask: Ask) -> str:
     """Set `lo`; what stands against taking anything at all, "" if nothing."""
     of, lot = curve.book.instrument, curve.lot
-    more = 10 ** (ask.scales.qty - of.qty_decimals)
-    if not curve.hi:
-        if curve.hi_why.startswith("no "):
-            return curve.hi_why
-        return f"{curve.hi_why or 'the order'} is less than its lot {_qty(ask, lot)}"
-    least, why = (
-        max(of.min_qty * more, lot),
-        f"minimum quantity {plain(of.qty_decimal(of.min_qty))}",
-    )
+    least = max(of.min_qty * 10 ** (ask.scales.qty - of.qty_decimals), lot)
     if of.min_notional:
-        needed = curve.least_for(scaled(of.min_notional, ask.scales.notional, up=True))
-        if needed is None or needed > least:
-            least = curve.hi + 1 if needed is None else needed
-            why = f"minimum notional {plain(of.min_notional)}"
+        floor = scaled(of.min_notional, ask.scales.notional, up=True)
+        worth = curve.least_for(floor)
+        least = max(least, curve.hi + 1 if worth is None else worth)
     curve.lo = least + -least % lot
-    if curve.lo <= curve.hi:
-        return ""
-    return f"{curve.hi_why or 'the order'} is below its {why}"
+    return "" if curve.lo <= curve.hi else _too_small(curve, ask)
 
 
-def _qty(ask: Ask, qty: int) -> str:
-    return plain(to_decimal(qty, ask.scales.qty))
+def _too_small(curve: Curve, ask: Ask) -> str:
+    """What its cap falls short of."""
+    of, whose = curve.book.instrument, curve.hi_why or "the order"
+    if whose.startswith("no "):
+        return whose
+    if not curve.hi:
+        return f"{whose} is less than its lot {plain(of.qty_decimal(of.lot))}"
+    if curve.hi < of.min_qty * 10 ** (ask.scales.qty - of.qty_decimals):
+        return f"{whose} is below its minimum quantity {plain(of.qty_decimal(of.min_qty))}"
+    return f"{whose} is below its minimum notional {plain(of.min_notional)}"

@@ -18,12 +18,11 @@ Where lots do not divide each other the same works with the least common multipl
 lot, once for each combination of remainders.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 from math import gcd, lcm
 from typing import NamedTuple, TypeAlias
-
-from hean_router.route.cost import Curve
 
 Run: TypeAlias = tuple[int, int]  # cost of a step, how many such steps; costs rise from run to run
 Item: TypeAlias = tuple[int, int, int]  # cost of a step, source, how many
@@ -33,9 +32,15 @@ REACH_BITS_MAX = 1 << 20  # of the table of reachable totals, in units of the lo
 
 
 class Box(NamedTuple):
-    """A venue in the finish: its curve, its grid, and the range that is open to it."""
+    """A venue in one problem: cumulative quantity, objective, grid, and the range open to it.
 
-    curve: Curve
+    A unit of level `i` costs `rise[i] × factor - less`, which rises from level to level.
+    """
+
+    cum: Sequence[int]
+    rise: Sequence[int]
+    factor: int
+    less: int
     lot: int
     lo: int
     hi: int
@@ -97,13 +102,14 @@ def tabular(lots: Sequence[int], want: int) -> bool:
     return count <= COMBINATIONS_MAX and want // unit <= REACH_BITS_MAX
 
 
-def finish(boxes: Sequence[Box], near: Sequence[int], total: int) -> list[int] | None:
+def finish(
+    boxes: Sequence[Box], near: Sequence[int], total: int, *, simple: bool
+) -> list[int] | None:
     """The cheapest whole-lot quantities that make `total`, given the split without lots, `near`.
 
-    None if the boxes cannot make `total`.
+    `simple` says that the lots divide each other.  None if the boxes cannot make `total`.
     """
     lots = [box.lot for box in boxes]
-    simple = nested(lots)
     coarsest = max(lots) if simple else lcm(*lots)
     reach_out = (len(boxes) + 1) * coarsest
     starts, windows = [], []
@@ -111,7 +117,7 @@ def finish(boxes: Sequence[Box], near: Sequence[int], total: int) -> list[int] |
         start = max(box.lo, (qty - reach_out) // box.lot * box.lot)
         end = min(box.hi, -(-(qty + reach_out) // box.lot) * box.lot)
         starts.append(start)
-        windows.append(steps(box.curve, box.lot, start, end))
+        windows.append(steps(box, start, end))
     rest = total - sum(starts)
     if rest < 0:
         return None
@@ -121,21 +127,22 @@ def finish(boxes: Sequence[Box], near: Sequence[int], total: int) -> list[int] |
     return [start + taken.get(i, 0) * lots[i] for i, start in enumerate(starts)]
 
 
-def steps(curve: Curve, lot: int, start: int, end: int) -> list[Run]:
+def steps(box: Box, start: int, end: int) -> list[Run]:
     """Costs of the lots between `start` and `end`, in order; `end - start` is a multiple of it."""
-    cum, keys, runs, at = curve.cum, curve.keys, [], start
-    level = 0
+    cum, rise, factor, less, lot = box.cum, box.rise, box.factor, box.less, box.lot
+    runs, at = [], start
+    level = bisect_right(cum, at) - 1
     while at < end:
         while cum[level + 1] <= at:
             level += 1
         if whole := (min(cum[level + 1], end) - at) // lot:
-            runs.append((keys[level] * lot, whole))
+            runs.append(((rise[level] * factor - less) * lot, whole))
             at += whole * lot
             continue
         cost, goal = 0, at + lot  # this lot is taken from several levels
         while at < goal:
             upto = min(cum[level + 1], goal)
-            cost += keys[level] * (upto - at)
+            cost += (rise[level] * factor - less) * (upto - at)
             at = upto
             if at == cum[level + 1]:
                 level += 1

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from hean_router.book.all_in import Charge
 from hean_router.book.sweep import EXACT, PRECISE
 from hean_router.domain.errors import CommandError
 from hean_router.domain.feed import Level
@@ -130,24 +131,42 @@ class LeftOut(Struct, frozen=True):
 class Child(Struct, frozen=True, kw_only=True):
     """One order to one venue: `qty` at `limit_px` or better.
 
-    `net_qty` is the base that arrives (a buy) or leaves (a sell), base fees in.  `notional` is
-    what the displayed levels give, `fee` exact and unrounded: what the venue rounds is known only
-    from the fill.  `avg_px` has 28 digits.
+    Amounts are what the displayed levels give, exact and unrounded: what the venue rounds is
+    known only from the fill.
     """
 
     venue: VenueId
+    side: Side
     qty: Decimal
-    net_qty: Decimal
     limit_px: Decimal
     notional: Decimal
-    fee: Decimal
+    charge: Charge
     fee_asset: str
-    quote: Decimal  # paid or got, quote fee in
+
+    @property
+    def net_qty(self) -> Decimal:
+        """Base that arrives (a buy) or leaves (a sell), base fee in."""
+        return _factored(self.qty, self.charge.base, self.charge.decimals)
+
+    @property
+    def quote(self) -> Decimal:
+        """Quote paid (a buy) or got (a sell), quote fee in."""
+        return _factored(self.notional, self.charge.quote, self.charge.decimals)
 
     @property
     def avg_px(self) -> Decimal:
-        """Expected average as displayed, fees apart."""
+        """Expected average as displayed, fees apart; 28 digits."""
         return PRECISE.divide(self.notional, self.qty)
+
+    @property
+    def fee(self) -> Decimal:
+        """The fee, in `fee_asset`; negative for a rebate."""
+        # One of the two differences is zero: a fee is taken in one asset.
+        quote = EXACT.subtract(self.quote, self.notional)
+        base = EXACT.subtract(self.qty, self.net_qty)
+        return (
+            EXACT.add(quote, base) if self.side is Side.BUY else EXACT.minus(EXACT.add(quote, base))
+        )
 
     def to_json(self) -> dict[str, str]:
         """As `hean route` shows it."""
@@ -190,17 +209,36 @@ class Certificate(Struct, frozen=True):
     nodes: int
 
 
+class Story(Protocol):
+    """Tells why a plan is what it is, when somebody asks: words cost more than the plan."""
+
+    def venues(self) -> dict[VenueId, str]:
+        """Every venue, by name, and why it got what it got."""
+
+    def unallocated(self) -> str:
+        """Why the rest found no place."""
+
+
 class Plan(Struct, frozen=True, kw_only=True, eq=False):
     """How an order is split, and why.  requested = allocated + unallocated, always."""
 
     order: ParentOrder
     allocated: Decimal
     unallocated: Decimal
-    unallocated_reason: str | None
     children: tuple[Child, ...]  # by venue name
     best_single: Single | None  # None where no venue alone could do anything
-    venues: Mapping[VenueId, str]  # every venue, and why it got what it got
     certificate: Certificate
+    story: Story
+
+    @property
+    def venues(self) -> dict[VenueId, str]:
+        """Every venue, by name, and why it got what it got."""
+        return self.story.venues()
+
+    @property
+    def unallocated_reason(self) -> str | None:
+        """Why the rest found no place; None where there is no rest."""
+        return self.story.unallocated() if self.unallocated else None
 
     @property
     def notional(self) -> Decimal:
@@ -277,6 +315,10 @@ class Plan(Struct, frozen=True, kw_only=True, eq=False):
             "saved_bps": _text(self.saved_bps),
             "venues": dict(self.venues),
         }
+
+
+def _factored(amount: Decimal, factor: int, decimals: int) -> Decimal:
+    return EXACT.scaleb(EXACT.multiply(amount, Decimal(factor)), -decimals)
 
 
 def _text(number: Decimal | None) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
-from hean_router.book.all_in import check_fee, fee_decimals, fee_in_base
+from hean_router.book.all_in import check_fee, fee_decimals
 from hean_router.book.consolidated import group_of
 from hean_router.book.sweep import EXACT, scaled
 from hean_router.domain.errors import CommandError
@@ -22,7 +22,7 @@ from hean_router.route.model import (
     Single,
     VenueBook,
 )
-from hean_router.route.reasons import Said
+from hean_router.route.reasons import Reasons
 from hean_router.route.split import Split, split
 
 NO_LIMITS = Limits()
@@ -119,15 +119,7 @@ def _ask(
 
 def _told(ask: Ask, curves: Sequence[Curve], done: Split, reasons: dict[VenueId, str]) -> Plan:
     order, scales = ask.order, ask.scales
-    said = Said(ask, curves, done.qty)
-    left_out = dict(reasons)
-    children = []
-    for i, (curve, qty) in enumerate(zip(curves, done.qty, strict=True)):
-        reasons[curve.book.venue] = said.venue(i)
-        if qty:
-            children.append(_child(ask, curve, qty))
     allocated = to_decimal(sum(done.qty), scales.qty)
-    rest = EXACT.subtract(order.qty, allocated)
     single = None
     if done.single is not None:
         curve, qty = curves[done.single[0]], done.single[1]
@@ -140,36 +132,28 @@ def _told(ask: Ask, curves: Sequence[Curve], done: Split, reasons: dict[VenueId,
     return Plan(
         order=order,
         allocated=allocated,
-        unallocated=rest,
-        unallocated_reason=said.unallocated(ask.qty - sum(done.qty), left_out) if rest else None,
-        children=tuple(children),
+        unallocated=EXACT.subtract(order.qty, allocated),
+        children=tuple(
+            [_child(ask, curve, qty) for curve, qty in zip(curves, done.qty, strict=True) if qty]
+        ),
         best_single=single,
-        venues=dict(sorted(reasons.items())),
         certificate=Certificate(
             done.proved, to_decimal(done.gap, scales.notional + scales.fee), done.nodes
         ),
+        story=Reasons(ask, curves, done.qty, reasons),
     )
 
 
 def _child(ask: Ask, curve: Curve, qty: int) -> Child:
-    scales, of = ask.scales, curve.book.instrument
-    notional, cost = curve.notional(qty), curve.charge
-    one = 10**scales.fee
-    if fee_in_base(curve.fees.fee_in, ask.order.side, of.part):
-        fee = to_decimal(qty * abs(cost.base - one), scales.qty + scales.fee)
-        asset = of.pair.base
-    else:
-        fee = to_decimal(notional * abs(cost.quote - one), scales.notional + scales.fee)
-        asset = of.pair.settle or of.pair.quote
+    scales, pair = ask.scales, curve.book.instrument.pair
     return Child(
         venue=curve.book.venue,
+        side=ask.order.side,
         qty=to_decimal(qty, scales.qty),
-        net_qty=to_decimal(qty * cost.base, scales.qty + scales.fee),
         limit_px=to_decimal(curve.worst_px(qty), scales.px),
-        notional=to_decimal(notional, scales.notional),
-        fee=-fee if curve.fees.taker < 0 else fee,
-        fee_asset=asset,
-        quote=to_decimal(notional * cost.quote, scales.notional + scales.fee),
+        notional=to_decimal(curve.notional(qty), scales.notional),
+        charge=curve.charge,
+        fee_asset=pair.base if curve.fee_in_base else pair.settle or pair.quote,
     )
 
 

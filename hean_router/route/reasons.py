@@ -7,11 +7,24 @@ from hean_router.domain.scale import plain, to_decimal
 from hean_router.route.cost import Ask, Curve
 
 
-class Said:
-    """Words for one plan."""
+class Reasons:
+    """The story of one plan; `others` are the venues that took no part, with the reason."""
 
-    def __init__(self, ask: Ask, curves: Sequence[Curve], qty: Sequence[int]) -> None:
-        self._ask, self._curves, self._taken = ask, curves, qty
+    def __init__(
+        self,
+        ask: Ask,
+        curves: Sequence[Curve],
+        qty: Sequence[int],
+        others: Mapping[VenueId, str],
+    ) -> None:
+        self._ask, self._curves, self._taken, self._others = ask, curves, qty, others
+
+    def venues(self) -> dict[VenueId, str]:
+        """Every venue, by name, and why it got what it got."""
+        told = dict(self._others)
+        for i, curve in enumerate(self._curves):
+            told[curve.book.venue] = self.venue(i)
+        return dict(sorted(told.items()))
 
     def qty(self, qty: int) -> str:
         """Plain decimal text of a quantity."""
@@ -104,10 +117,10 @@ class Said:
         theirs = other.sign * other_px * other.charge.quote * one.charge.base
         return mine > theirs
 
-    def unallocated(self, rest: int, others: Mapping[VenueId, str]) -> str:
-        """Why `rest` (scaled) found no place; `others` are the venues that took no part."""
+    def unallocated(self) -> str:
+        """Why the rest found no place."""
         if not self._curves:
-            told = "; ".join(f"{venue}: {why}" for venue, why in sorted(others.items()))
+            told = "; ".join(f"{venue}: {why}" for venue, why in sorted(self._others.items()))
             return f"no venue can take any of it ({told})" if told else "there are no venues"
         if all(taken == curve.hi for curve, taken in zip(self._curves, self._taken, strict=True)):
             caps = "; ".join(
@@ -115,6 +128,6 @@ class Said:
             )
             return f"every venue gives all it can ({caps})"
         lot = min(curve.lot for curve in self._curves)
-        if rest < lot:
+        if self._ask.qty - sum(self._taken) < lot:
             return f"the rest is below the finest lot {self.qty(lot)}"
         return "the rest does not fit the venues' lots, minimums and what they have left"

@@ -25,7 +25,15 @@ from math import gcd
 from typing import NamedTuple
 
 from hean_router.route.cost import Curve
-from hean_router.route.lots import Box, chained, finish, nested, reach, reach_any, tabular
+from hean_router.route.lots import (
+    Box,
+    chained,
+    finish,
+    nested,
+    reach,
+    reach_any,
+    tabular,
+)
 
 NODES_MAX = 2_000
 ROUNDS_MAX = 50  # of Dinkelbach; it converges faster than quadratically, so this is a fuse
@@ -33,23 +41,17 @@ ROUNDS_MAX = 50  # of Dinkelbach; it converges faster than quadratically, so thi
 _OPEN, _USED, _UNUSED = 0, 1, 2  # what a branch has decided about a venue
 
 
-class Ratio(NamedTuple):
-    """Quote per net base, on the plan's scales; for a sell the quote counts negative."""
+class Found(NamedTuple):
+    """A split: quantity by curve and in total; quote (negative for a sell) and net base moved."""
 
+    qty: Sequence[int]
+    total: int
     quote: int
     net: int
 
-    def better_than(self, other: "Ratio") -> bool:
-        """Less paid, or more got, per unit."""
-        return self.quote * other.net < other.quote * self.net
-
-
-class Found(NamedTuple):
-    """A split: total quantity, its objective, and the quantity by curve."""
-
-    total: int
-    cost: int
-    qty: Sequence[int]
+    def same_price_as(self, other: "Found") -> bool:
+        """Whether both average the same quote per net base."""
+        return self.quote * other.net == other.quote * self.net
 
 
 class Split(NamedTuple):
@@ -70,49 +72,29 @@ def split(curves: Sequence[Curve], want: int) -> Split:
     """The best split of `want` over `curves` (by venue name), each with 0 < lo <= hi."""
     if not curves:
         return Split((), None, True, 0, 0)
-    single = _best_single(curves)
-    index, qty = single
-    best: list[int] = [0] * len(curves)
-    best[index] = qty
     search = _Search(curves, want)
+    index, best = search.best_single()
+    single = (index, best.total)
     if len({curve.charge.base for curve in curves}) == 1:
         search.weigh(None)
         best = search.run(best)
-        return Split(best, single, search.proved, search.gap(best), search.nodes)
-    ratio = ratio_of(curves, best)
+        return Split(best.qty, single, search.proved, search.gap(best), search.nodes)
     for _ in range(ROUNDS_MAX):
-        search.weigh(ratio)
-        best = search.run(best)
-        if (found := ratio_of(curves, best)) == ratio:
-            return Split(best, single, search.proved, search.gap(best), search.nodes)
-        ratio = found
-        if search.stands(best, ratio):
-            return Split(best, single, search.proved, 0, search.nodes)
-    return Split(best, single, False, search.gap(best), search.nodes)
-
-
-def ratio_of(curves: Sequence[Curve], qty: Sequence[int]) -> Ratio:
-    """Quote per net base of a split; something is taken."""
-    quote = sum(curve.sign * curve.quote(q) for curve, q in zip(curves, qty, strict=True) if q)
-    net = sum(curve.charge.base * q for curve, q in zip(curves, qty, strict=True))
-    shared = gcd(quote, net)
-    return Ratio(quote // shared, net // shared)
-
-
-def _best_single(curves: Sequence[Curve]) -> tuple[int, int]:
-    """Most first, then the best price per unit, then the name; `(curve, quantity)`."""
-    best, best_ratio = 0, ratio_of(curves[:1], [curves[0].hi])
-    for i, curve in enumerate(curves[1:], 1):
-        if curve.hi < curves[best].hi:
-            continue
-        ratio = ratio_of([curve], [curve.hi])
-        if curve.hi > curves[best].hi or ratio.better_than(best_ratio):
-            best, best_ratio = i, ratio
-    return best, curves[best].hi
+        search.weigh(best)
+        before, best = best, search.run(best)
+        if best.same_price_as(before):
+            return Split(best.qty, single, search.proved, search.gap(best), search.nodes)
+        if search.stands(best):
+            return Split(best.qty, single, search.proved, 0, search.nodes)
+    return Split(best.qty, single, False, search.gap(best), search.nodes)
 
 
 class _Search:
-    """Branch and bound over which venues are used, for one objective at a time."""
+    """Branch and bound over which venues are used, for one objective at a time.
+
+    The objective is quote × `scale` - net × `paid`: quote alone, or, multiplied by a net to stay
+    whole, quote - ratio × net.
+    """
 
     def __init__(self, curves: Sequence[Curve], want: int) -> None:
         self._curves, self._want = curves, want
@@ -121,45 +103,55 @@ class _Search:
         self._nested = nested(lots)
         if self._nested or tabular(lots, want):
             self._lots = lots
-        else:  # documented in lots: legal, coarser, not always the best
+        else:  # legal and coarser, not always the best
             self._lots, self._nested, self.proved = chained(lots), True, False
-        self._scale = 1
-        self._ratio: Ratio | None = None
-        self._keys: list[int] = []
+        self._scale, self._paid = 1, 0
+        self._weights: list[tuple[int, int]] = []
         self._bound: tuple[int, int] | None = None  # total, cost without lots and minimums
 
-    def weigh(self, ratio: Ratio | None) -> None:
-        """Set the objective: quote - ratio × net per unit, by level; without a ratio quote alone.
+    def found(self, qty: Sequence[int], total: int) -> Found:
+        """`qty`, priced."""
+        quote = net = 0
+        for curve, taken in zip(self._curves, qty, strict=True):
+            if taken:
+                cost = curve.charge
+                quote += curve.sign * curve.notional(taken) * cost.quote
+                net += taken * cost.base
+        return Found(qty, total, quote, net)
 
-        It is multiplied by the ratio's net, to stay whole.
-        """
-        self._ratio = ratio
-        self._scale, paid = (1, 0) if ratio is None else (ratio.net, ratio.quote)
-        keys: list[int] = []
-        for curve in self._curves:
-            factor, less = curve.sign * curve.charge.quote * self._scale, paid * curve.charge.base
-            if less:
-                curve.keys = [px * factor - less for px in curve.px]
-            else:
-                curve.keys = [px * factor for px in curve.px]
-            keys += curve.keys
-        keys.sort()
-        self._keys = keys
+    def cost(self, found: Found) -> int:
+        """The objective."""
+        return found.quote * self._scale - found.net * self._paid
+
+    def best_single(self) -> tuple[int, Found]:
+        """Most first, then the best price per unit, then the name; which curve, and the split."""
+        most = max(curve.hi for curve in self._curves)
+        best: tuple[int, Found] | None = None
+        for i, curve in enumerate(self._curves):
+            if curve.hi != most:
+                continue
+            alone = self.found([most if j == i else 0 for j in range(len(self._curves))], most)
+            if best is None or alone.quote * best[1].net < best[1].quote * alone.net:
+                best = (i, alone)
+        assert best is not None, "one of them has the most"
+        return best
+
+    def weigh(self, paid: Found | None) -> None:
+        """Set the objective: quote less net at the average of `paid`; None for quote alone."""
+        if paid is None:
+            self._scale, self._paid = 1, 0
+        else:
+            shared = gcd(paid.quote, paid.net)
+            self._scale, self._paid = paid.net // shared, paid.quote // shared
+        self._weights = [
+            (curve.charge.quote * self._scale, curve.charge.base * self._paid)
+            for curve in self._curves
+        ]
         self._bound = None
 
-    def cost(self, qty: Sequence[int]) -> int:
-        """The objective of whole quantities."""
-        total = sum(
-            curve.sign * curve.quote(q) for curve, q in zip(self._curves, qty, strict=True) if q
-        )
-        if self._ratio is None:
-            return total
-        net = sum(curve.charge.base * q for curve, q in zip(self._curves, qty, strict=True))
-        return total * self._ratio.net - net * self._ratio.quote
-
-    def run(self, known: Sequence[int]) -> list[int]:
+    def run(self, known: Found) -> Found:
         """The best split, starting from a `known` one; equal ones do not replace it."""
-        best = Found(sum(known), self.cost(known), known)
+        best = known
         stack = [(_OPEN,) * len(self._curves)]
         last = self.nodes + NODES_MAX
         while stack:
@@ -175,100 +167,130 @@ class _Search:
             else:
                 stack.append((*decided[:stuck], _USED, *decided[stuck + 1 :]))
                 stack.append((*decided[:stuck], _UNUSED, *decided[stuck + 1 :]))
-        return list(best.qty)
+        return best
 
     def _stuck(self, decided: Sequence[int], qty: Sequence[int]) -> int | None:
         """The open venue that falls short of its minimum the most, in proportion."""
         worst = None
-        for i, (curve, q) in enumerate(zip(self._curves, qty, strict=True)):
-            if decided[i] != _OPEN or not 0 < q < curve.lo:
+        for i, (curve, taken) in enumerate(zip(self._curves, qty, strict=True)):
+            if not 0 < taken < curve.lo or decided[i] != _OPEN:
                 continue
-            if worst is None or q * self._curves[worst].lo < qty[worst] * curve.lo:
+            if worst is None or taken * self._curves[worst].lo < qty[worst] * curve.lo:
                 worst = i
         return worst
 
-    def _relaxed(self, decided: Sequence[int], best: Found) -> Found | None:
-        """The best whole-lot split of a branch, its open venues without minimums; None to cut."""
+    def _boxes(self, decided: Sequence[int]) -> list[Box] | None:
         boxes = []
-        for curve, lot, state in zip(self._curves, self._lots, decided, strict=True):
+        for curve, lot, weight, state in zip(
+            self._curves, self._lots, self._weights, decided, strict=True
+        ):
             lo = -(-curve.lo // lot) * lot if state == _USED else 0
             hi = 0 if state == _UNUSED else curve.hi // lot * lot
             if lo > hi:
                 return None
-            boxes.append(Box(curve, lot, lo, hi))
+            boxes.append(Box(curve.cum, curve.rise, weight[0], weight[1], lot, lo, hi))
+        return boxes
+
+    def _relaxed(self, decided: Sequence[int], best: Found) -> Found | None:
+        """The best whole-lot split of a branch, its open venues without minimums; None to cut."""
+        if (boxes := self._boxes(decided)) is None:
+            return None
         total = (reach if self._nested else reach_any)(boxes, self._want)
         if not total or total < best.total:
             return None
-        near = self._filled(boxes, total)
-        fluid = self.cost(near)
+        near = filled(boxes, total)
+        found = self.found(near, total)
+        cost = self.cost(found)
         if self._bound is None:
-            self._bound = (total, fluid)
+            self._bound = (total, cost)
         # Lots only make it dearer: what does not win without them is cut before the finish.
-        if total == best.total and fluid >= best.cost:
+        if total == best.total and cost >= self.cost(best):
             return None
-        qty = near
-        if any(q % box.lot for q, box in zip(near, boxes, strict=True)):
-            whole = finish(boxes, near, total)
-            assert whole is not None, "a total that can be reached was not"
-            qty = whole
-            fluid = self.cost(qty)
-            if total == best.total and fluid >= best.cost:
-                return None
-        return Found(total, fluid, qty)
+        if not any(taken % box.lot for taken, box in zip(near, boxes, strict=True)):
+            return found
+        whole = finish(boxes, near, total, simple=self._nested)
+        assert whole is not None, "a total that can be reached was not"
+        found = self.found(whole, total)
+        if total == best.total and self.cost(found) >= self.cost(best):
+            return None
+        return found
 
-    def _filled(self, boxes: Sequence[Box], total: int) -> list[int]:
-        """The best split of `total` without lots: every level cheaper than a threshold is taken.
-
-        Levels at the threshold itself are taken in the order of venue names.
-        """
-        keys, low, high = self._keys, 0, len(self._keys) - 1
-        while low < high:
-            middle = (low + high) // 2
-            threshold = keys[middle]
-            taken = 0
-            for curve, _, lo, hi in boxes:
-                amount = curve.cum[bisect_right(curve.keys, threshold)]
-                taken += min(max(amount, lo), hi)
-            if taken >= total:
-                high = middle
-            else:
-                low = middle + 1
-        threshold = keys[low]
-        qty = [
-            min(max(curve.cum[bisect_left(curve.keys, threshold)], lo), hi)
-            for curve, _, lo, hi in boxes
-        ]
-        rest = total - sum(qty)
-        for i, (curve, _, _, hi) in enumerate(boxes):
-            if not rest:
-                break
-            at = curve.cum[bisect_right(curve.keys, threshold)]
-            more = min(at, hi) - qty[i]
-            if more > 0:
-                qty[i] += min(more, rest)
-                rest -= min(more, rest)
-        assert not rest, "the boxes hold less than their total"
-        return qty
-
-    def stands(self, qty: Sequence[int], ratio: Ratio) -> bool:
-        """Whether `qty` is plainly best for `ratio`: nothing untaken is cheaper than the taken."""
+    def stands(self, best: Found) -> bool:
+        """Whether `best` is plainly best at its own average: nothing untaken beats the taken."""
+        self.weigh(best)
         dearest = cheapest = None
-        for curve, q in zip(self._curves, qty, strict=True):
-            factor = curve.sign * curve.charge.quote * ratio.net
-            less = ratio.quote * curve.charge.base
-            if q:
-                key = curve.worst_px(q) * factor - less
+        for curve, taken, (factor, less) in zip(self._curves, best.qty, self._weights, strict=True):
+            if taken:
+                key = curve.rise[bisect_left(curve.cum, taken) - 1] * factor - less
                 dearest = key if dearest is None else max(dearest, key)
-            if q < curve.hi:
-                px = curve.px[bisect_right(curve.cum, q) - 1]
-                key = px * factor - less
+            if taken < curve.hi:
+                key = curve.rise[bisect_right(curve.cum, taken) - 1] * factor - less
                 cheapest = key if cheapest is None else min(cheapest, key)
         return dearest is None or cheapest is None or dearest <= cheapest
 
-    def gap(self, qty: Sequence[int]) -> int:
-        """What a split without lots and minimums could gain over `qty`, in quote, rounded up."""
-        total = sum(qty)
-        if self._bound is None or self._bound[0] != total:
-            boxes = [Box(curve, 1, 0, curve.hi) for curve in self._curves]
-            self._bound = (total, self.cost(self._filled(boxes, total)))
-        return -((self._bound[1] - self.cost(qty)) // self._scale)
+    def gap(self, best: Found) -> int:
+        """What a split without lots and minimums could gain over `best`, in quote, rounded up."""
+        if self._bound is None or self._bound[0] != best.total:
+            boxes = [
+                Box(curve.cum, curve.rise, factor, less, 1, 0, curve.hi)
+                for curve, (factor, less) in zip(self._curves, self._weights, strict=True)
+            ]
+            fluid = self.found(filled(boxes, best.total), best.total)
+            self._bound = (best.total, self.cost(fluid))
+        return -((self._bound[1] - self.cost(best)) // self._scale)
+
+
+def filled(boxes: Sequence[Box], total: int) -> list[int]:
+    """The best split of `total` without lots: every level cheaper than a threshold is taken.
+
+    Levels at the threshold itself are taken in the order of the boxes.  The threshold is found by
+    halving, over all venues' levels at once: a level in the middle of the widest range still open
+    decides on which side of it all ranges end.
+    """
+    low = [0] * len(boxes)  # every level before it is taken
+    high = [len(box.rise) for box in boxes]  # from it on no level is needed but at the threshold
+    best: int | None = None  # lowest threshold known to give enough
+    while True:
+        width = widest = 0
+        for i, end in enumerate(high):
+            if end - low[i] > width:
+                widest, width = i, end - low[i]
+        if not width:
+            break
+        middle = low[widest] + width // 2
+        box = boxes[widest]
+        threshold = box.rise[middle] * box.factor - box.less
+        taken, at = 0, []
+        for (cum, rise, factor, less, _, lo, hi), start, end in zip(boxes, low, high, strict=True):
+            # px × factor - less <= threshold, as a bound on px itself
+            n = bisect_right(rise, (threshold + less) // factor, start, end)
+            at.append(n)
+            amount = cum[n]
+            taken += lo if amount < lo else hi if amount > hi else amount  # noqa: FURB136 - hot
+        if taken < total:
+            low = at
+        else:
+            best, high = threshold, at
+            high[widest] = middle
+    assert best is not None, "the boxes hold less than their total"
+    return _split_at(boxes, best, total)
+
+
+def _split_at(boxes: Sequence[Box], threshold: int, total: int) -> list[int]:
+    """What lies below the threshold, and of what lies at it as much as is wanted."""
+    qty, more = [], []
+    for cum, rise, factor, less, _, lo, hi in boxes:
+        edge, odd = divmod(threshold + less, factor)
+        upto = bisect_right(rise, edge)
+        below = upto if odd or not upto or rise[upto - 1] != edge else upto - 1
+        amount = min(max(cum[below], lo), hi)
+        qty.append(amount)
+        more.append(min(max(cum[upto], lo), hi) - amount)
+    rest = total - sum(qty)
+    for i, room in enumerate(more):
+        if rest and room:
+            part = min(room, rest)
+            qty[i] += part
+            rest -= part
+    assert not rest, "the boxes hold less than their total"
+    return qty
