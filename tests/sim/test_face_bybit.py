@@ -18,8 +18,9 @@ from hean_router.sim.contract import (
     Reset,
     Trouble,
 )
-from hean_router.sim.exchange import Side, Status
+from hean_router.sim.exchange import Side, Status, Trade
 from hean_router.sim.faces import load
+from hean_router.sim.faces.bybit.tickers import Day
 from hean_router.sim.market import START_PX, Pace
 from hean_router.sim.simulator import simulate
 
@@ -476,6 +477,27 @@ def test_tickers_add_up(path, interval_ms):
     assert Decimal(row["volume24h"]) == traded
     assert row["lastPrice"] == last
     assert float(ticker["lowPrice24h"]) <= float(last) <= float(ticker["highPrice24h"])
+
+
+def trade(px, qty):
+    return Trade(1, px, qty, Side.BUY, None, None)
+
+
+def test_a_day_forgets_what_is_older():
+    day = Day(100)
+    for minutes, px, qty in ((0, 90, 1), (1, 130, 2), (1, 125, 3), (600, 110, 4), (1_439, 120, 5)):
+        day.add(trade(px, qty), ORIGIN_NS + minutes * MINUTE)
+    now_ns = ORIGIN_NS + 1_439 * MINUTE
+    told = (day.high, day.low, day.lots, day.value, day.day_ago, day.last, day.direction)
+    assert told == (130, 90, 15, 90 + 260 + 375 + 440 + 600, 100, 120, "PlusTick")
+    assert day.hour_ago(now_ns) == 110
+    day.turn(ORIGIN_NS + 1_441 * MINUTE)  # the first two minutes are more than a day ago
+    told = (day.high, day.low, day.lots, day.value, day.day_ago, day.last)
+    assert told == (120, 110, 9, 440 + 600, 125, 120)
+    day.turn(ORIGIN_NS + 3_000 * MINUTE)
+    told = (day.high, day.low, day.lots, day.value, day.day_ago, day.last)
+    assert told == (120, 120, 0, 0, 120, 120), "nothing traded: the last price stands"
+    assert day.hour_ago(ORIGIN_NS + 3_000 * MINUTE) == 120
 
 
 def test_price_limits_embrace_the_last_price():

@@ -4,12 +4,14 @@ import json
 from collections import Counter
 from decimal import Decimal
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hean_router.sim.contract import MS, SECOND, FrameKind, Request, Send, Trouble
+from hean_router.sim.exchange import Side
 from hean_router.sim.market import Pace
 from hean_router.sim.simulator import simulate
 
@@ -38,6 +40,9 @@ class Follower:
             return
         data, depth = frame["data"], int(topic.split(".")[1])
         u = data["u"]
+        bids, asks = ([Decimal(px) for px, _ in data[side]] for side in "ba")
+        assert bids == sorted(bids, reverse=True), "best first, also in deltas (recorded)"
+        assert asks == sorted(asks)
         self.kinds[topic, frame["type"]] += 1
         if frame["type"] == "snapshot" or u == 1:
             if depth == 1 and self.u.get(topic) == u:
@@ -310,6 +315,45 @@ def test_rest_tells_the_book_as_it_stands_when_nobody_listens():
         assert tuple(numbers) == venue.truth(1_000)
         results.append(result["u"])
     assert results[0] == results[1] < results[2]
+
+
+@pytest.mark.parametrize("part", ["spot", "linear"])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_windows_edge(part, seed):
+    """About 50 levels a side, many changes between two beats, sleep in between."""
+    rng = Random(seed)
+    venue = Venue(seed, part, pace=Pace(levels=1))
+    venue.simulator.market = None
+    mid, topic = venue.exchange.best(venue.symbol, Side.BUY).px, f"orderbook.50.{venue.name}"
+    conn, listens, ids, sizes = venue.connect(), False, [], set()
+    for turn in range(600):
+        for _ in range(rng.randrange(16) if turn else 600):
+            venue.now_ns += 1
+            if rng.random() < len(ids) / 416:  # so that about 50 of the 61 prices are taken
+                order_id = ids.pop(rng.randrange(len(ids)))
+                step = venue.exchange.cancel(order_id, now_ns=venue.now_ns)
+            else:
+                side = rng.choice(list(Side))
+                away = rng.randint(1_000, 1_060)
+                px = mid - away if side is Side.BUY else mid + away
+                qty = rng.randint(1, 9) * 1_000
+                step = venue.exchange.place(
+                    venue.symbol, side, qty, px, now_ns=venue.now_ns, post_only=True
+                )
+                ids.append(step.order.id)
+            venue.take(venue.face.market(step, venue.now_ns))
+        if rng.random() < 0.05:
+            venue.ask(conn, "unsubscribe" if listens else "subscribe", topic)
+            listens = not listens
+        if listens and rng.random() < 0.03:
+            venue.take(venue.face.trouble(Trouble.SNAPSHOT, venue.now_ns))
+        if rng.random() < 0.7:
+            venue.now_ns += 20 * MS
+            venue.take(venue.face.due(venue.now_ns))
+            if listens:
+                venue.check(conn, 50)
+                sizes |= {len(side) for side in venue.exchange.book(venue.symbol)}
+    assert min(sizes) < 50 < max(sizes)
 
 
 steps = st.lists(

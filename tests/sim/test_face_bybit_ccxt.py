@@ -83,8 +83,10 @@ def test_ccxt_reads_markets_books_and_trades():
     trade_on(body, pro=False)
 
 
-@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
-@pytest.mark.parametrize("depth", [1, 50, 200])
+@pytest.mark.parametrize(
+    ("symbol", "depth"),
+    [("BTC/USDT", 1), ("BTC/USDT", 50), ("BTC/USDT:USDT", 50), ("BTC/USDT:USDT", 200)],
+)
 def test_ccxt_pro_follows_the_book(symbol, depth):
     async def body(ccxt, one, exchange):
         for turn in range(20):
