@@ -2,10 +2,8 @@
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -15,11 +13,12 @@ import orjson
 from hean_router.app import Router, Target
 from hean_router.book import BookState
 from hean_router.cli.output import Exit, emit, say
+from hean_router.cli.tally import Tally
 from hean_router.config import Settings
 from hean_router.domain.errors import HeanError, NotLive
 from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.scale import plain
-from hean_router.route import ParentOrder, Plan, live_books, plan
+from hean_router.route import ParentOrder, live_books, plan
 from hean_router.runtime.loop import Interrupted, run
 from hean_router.runtime.metrics_page import serving
 
@@ -39,34 +38,6 @@ ROUTE_EVERY_S = 2.0
 
 class SimulatorsFailed(HeanError):
     """The child that simulates the venues did not start, or ended."""
-
-
-@dataclass
-class Tally:
-    """What the sample routes came to."""
-
-    recent: deque[Plan] = field(default_factory=lambda: deque(maxlen=5))
-    planned: int = 0
-    split: int = 0  # over more than one venue
-    skipped: int = 0  # a book was not LIVE at that moment
-    notional: Decimal = Decimal(0)  # of the routes that a single venue could have done as well
-    saved: Decimal = Decimal(0)  # on these, against the best single venue
-
-    def add(self, made: Plan) -> None:
-        """Count one more."""
-        self.recent.append(made)
-        self.planned += 1
-        self.split += len(made.children) > 1
-        if made.saved_quote is not None:
-            self.saved += made.saved_quote
-            self.notional += made.notional
-
-    @property
-    def saved_bps(self) -> Decimal:
-        """Saved, in 1e-4 of notional."""
-        if not self.notional:
-            return Decimal(0)
-        return (self.saved / self.notional * 10_000).quantize(Decimal("0.001"))
 
 
 def demo(

@@ -3,7 +3,7 @@
 import asyncio
 from decimal import Decimal
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,14 +11,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from hean_router.app import Router
 from hean_router.book import BookState, ConsolidatedBook, PricedLevel
+from hean_router.cli.tally import Tally
 from hean_router.domain.errors import NotLive
 from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.scale import plain
 from hean_router.route import Plan
-
-if TYPE_CHECKING:
-    from hean_router.cli.demo import Demo
 
 LEVELS = 12
 COLOURS = {"binance": "yellow", "bybit": "dark_orange", "kraken": "medium_purple", "okx": "cyan"}
@@ -31,7 +30,19 @@ STATES = {
 }
 
 
-async def paint(demo: "Demo") -> None:
+class Show(Protocol):
+    """What the screen paints."""
+
+    seed: int
+    url: str  # of the metrics page
+    tally: Tally
+
+    @property
+    def router(self) -> Router:
+        """The running router."""
+
+
+async def paint(demo: Show) -> None:
     """Repaint five times a second until cancelled."""
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
@@ -40,7 +51,7 @@ async def paint(demo: "Demo") -> None:
             await asyncio.sleep(0.2)
 
 
-def picture(demo: "Demo") -> Group:
+def picture(demo: Show) -> Group:
     """Everything on one screen."""
     router = demo.router
     pair = router.market.pairs[0]
@@ -92,7 +103,7 @@ def _cells(level: PricedLevel | None) -> list[Text]:
     ]
 
 
-def venues(demo: "Demo", now_ns: int) -> Panel:
+def venues(demo: Show, now_ns: int) -> Panel:
     """Each venue's books and connection."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("venue", "book", "state", "age ms", "frames", "gaps", "resyncs"):
@@ -117,7 +128,7 @@ def venues(demo: "Demo", now_ns: int) -> Panel:
     return Panel(table, title="venues", subtitle=subtitle)
 
 
-def routes(demo: "Demo") -> Panel:
+def routes(demo: Show) -> Panel:
     """The last sample routes and what they save."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     for name in ("order", "goes to", "all-in price", "best alone", "saved"):
