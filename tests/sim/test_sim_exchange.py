@@ -17,7 +17,6 @@ from hean_router.sim.exchange import (
     Tif,
     text,
 )
-from hean_router.sim.window import TopWindow
 
 BUY, SELL = Side.BUY, Side.SELL
 
@@ -302,29 +301,3 @@ def test_text_is_the_decimal(units, scale, more):
     printed = text(units, scale, scale + more)
     assert Decimal(printed) == Decimal(units).scaleb(-scale)
     assert len(printed.partition(".")[2]) == scale + more
-
-
-@given(st.lists(actions, max_size=60), st.integers(1, 4))
-@settings(deadline=None)
-def test_window_is_the_top_of_the_book(history, depth):
-    """Snapshot, then changes, give the best levels again: entering and leaving ones too."""
-    exchange, symbol = make()
-    window = TopWindow(exchange, symbol, depth)
-    copy = {BUY: {}, SELL: {}}
-    for now_ns, action in enumerate(history):
-        if action[0] == "place":
-            _, side, qty, px, tif, post_only = action
-            exchange.place(symbol, side, qty, px, now_ns=now_ns, tif=tif, post_only=post_only)
-        else:
-            exchange.cancel(action[1], now_ns=now_ns)
-        if now_ns % 3:
-            continue
-        for side, levels in zip(Side, window.changes(), strict=True):
-            for level in levels:
-                copy[side][level.px] = level
-                if not level.qty:
-                    del copy[side][level.px]
-        book = exchange.book(symbol, depth)
-        assert window.snapshot() == book
-        for side, levels in zip(Side, book, strict=True):
-            assert sorted(copy[side].values(), reverse=side is BUY) == levels
