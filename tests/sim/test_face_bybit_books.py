@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from hean_router.sim.contract import MS, SECOND, FrameKind, Request, Send, Trouble
 from hean_router.sim.exchange import Side
+from hean_router.sim.fault_spec import parse
+from hean_router.sim.faults import Faults
 from hean_router.sim.market import Pace
 from hean_router.sim.simulator import simulate
 
@@ -354,6 +356,35 @@ def test_the_windows_edge(part, seed):
                 venue.check(conn, 50)
                 sizes |= {len(side) for side in venue.exchange.book(venue.symbol)}
     assert min(sizes) < 50 < max(sizes)
+
+
+@pytest.mark.parametrize("part", ["spot", "linear"])
+def test_off_and_on_again_heals_whatever_the_line_did(part):
+    """Frames lost, several in a row, resets lost: each is a gap, and a new subscription ends it."""
+    venue = Venue(5, part)
+    spec = parse("drop:0.02,gap:0.01,lostreset:4s,snapshot:3s,until:20s")
+    faults = Faults(venue.face, spec, 5, ORIGIN_NS)
+    venue.simulator.face = venue.face = faults
+    conn, topic, healed = venue.connect(), f"orderbook.50.{venue.name}", 0
+    venue.ask(conn, "subscribe", topic)
+    end_ns = ORIGIN_NS + 25 * SECOND
+    while venue.now_ns < end_ns:
+        venue.now_ns += 7 * MS
+        try:
+            venue.take(venue.simulator.due(venue.now_ns))
+        except (Gap, KeyError):  # a missing number, or no snapshot to build on
+            healed += 1
+            venue.heard[conn] = Follower()
+            while topic not in venue.heard[conn].books:  # the new snapshot may be lost as well
+                try:
+                    venue.ask(conn, "unsubscribe", topic)
+                    venue.ask(conn, "subscribe", topic)
+                except (Gap, KeyError):
+                    venue.heard[conn] = Follower()
+    venue.pause()
+    venue.check(conn, 50)
+    assert healed > 5
+    assert all(faults.counts[word] for word in ("drop", "gap", "lostreset", "snapshot"))
 
 
 steps = st.lists(

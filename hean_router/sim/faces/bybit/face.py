@@ -225,7 +225,7 @@ class BybitFace:
 
     # Trouble
 
-    def trouble(self, trouble: Trouble, now_ns: int) -> Outputs:
+    def trouble(self, trouble: Trouble, now_ns: int) -> Outputs | None:
         match trouble:
             case Trouble.RESTART:
                 return self.restart(now_ns)
@@ -237,7 +237,7 @@ class BybitFace:
                 return self.resume(now_ns)
             case Trouble.SHUTDOWN | Trouble.INSIDE:
                 # Sockets are not told when they will be cut, and books need nothing from REST.
-                return ()
+                return None
 
     def restart(self, now_ns: int) -> Outputs:
         """The book service restarts: every live book begins again with `u` 1."""
