@@ -1,6 +1,6 @@
 """Floor 2: how to say it.  What a venue must say, and what is true of all of them."""
 
-from hean_router.venue.contract import Answer, Ask, Connector, FeedCodec, Frame, HttpRequest
+from hean_router.venue.contract import Answer, Ask, Connector, Dice, FeedCodec, Frame, HttpRequest
 from hean_router.venue.feed_events import (
     BookCounts,
     BookMoved,
@@ -27,6 +27,7 @@ __all__ = [
     "BookMoved",
     "Command",
     "Connector",
+    "Dice",
     "Drop",
     "FeedCodec",
     "FeedPair",

@@ -1,7 +1,7 @@
 """What a venue must say.  Facts, pure readers and codecs; no socket, no clock, no task."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -9,6 +9,14 @@ from hean_router.book import Book
 from hean_router.domain.feed import FeedEvent, Notice, Snapshot, Top
 from hean_router.domain.instrument import Instrument, Pair, Part
 from hean_router.domain.venue import Integrity, VenueSpec
+
+
+class Dice(Protocol):
+    """A seeded `random.Random`, handed in: nothing below the runtime makes one."""
+
+    def randrange(self, start: int, stop: int) -> int:
+        """Any of `start` to `stop` - 1."""
+        ...
 
 
 class Frame(Struct, frozen=True):

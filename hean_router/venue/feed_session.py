@@ -7,7 +7,6 @@ checksums, freshness, resynchronisation, pings, silence and pacing.
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from random import Random
 
 from msgspec import MsgspecError
 
@@ -17,7 +16,7 @@ from hean_router.domain.feed import Delta, FeedEvent, Notice, NoticeKind, Snapsh
 from hean_router.domain.instrument import Instrument
 from hean_router.domain.scale import TooFine
 from hean_router.domain.venue import RateLimit, VenueSpec
-from hean_router.venue.contract import FeedCodec, Frame
+from hean_router.venue.contract import Dice, FeedCodec, Frame
 from hean_router.venue.feed_events import (
     MS,
     SECOND,
@@ -96,7 +95,7 @@ class FeedSession:
         spec: VenueSpec,
         codec: FeedCodec,
         instruments: Sequence[Instrument],
-        rng: Random,
+        rng: Dice,
         policy: Policy = Policy(),  # noqa: B008 - frozen, a value
     ) -> None:
         self.spec, self.codec, self.policy = spec, codec, policy
