@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from msgspec import Struct
@@ -22,10 +22,13 @@ PATIENCE_NS = 3 * SECOND // 2
 LOOK_S = 0.02
 
 
-def go(main: Coroutine[Any, Any, None]) -> None:
+T = TypeVar("T")
+
+
+def go(main: Coroutine[Any, Any, T]) -> T:
     """Run a command to its end; a signal winds it up in order and is exit code 8."""
     try:
-        run(main)
+        return run(main)
     except Interrupted:
         tell("interrupted")
         raise typer.Exit(Exit.INTERRUPTED) from None

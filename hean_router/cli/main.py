@@ -81,8 +81,16 @@ def load_targets(
     from hean_router.config import load
 
     settings = load(config)
-    picked = [name.strip() for name in venues.split(",") if name.strip()]
-    return settings, targets(settings, picked, venues_from)
+    return settings, targets(settings, names(venues), venues_from)
+
+
+def names(text: str) -> list[str]:
+    """Names by commas.
+
+    >>> names("okx, kraken,")
+    ['okx', 'kraken']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _interrupted() -> int:
@@ -161,6 +169,77 @@ def book(
         timeout_s=timeout,
         watch=watch or seconds is not None,
         seconds=seconds,
+        as_json=as_json,
+    )
+
+
+@app.command(
+    epilog="Example: hean route BTC/USDT buy 2.5 --limit 65100 --exclude kraken; "
+    "an order that finds no place at all is an answer too: exit code 0, and why.",
+    context_settings={"ignore_unknown_options": True},  # so that -1 is a quantity, if a bad one
+)
+def route(
+    symbol: Annotated[str, typer.Argument(help="As ccxt spells it: BTC/USDT, BTC/USDT:USDT.")],
+    side: Annotated[str, typer.Argument(help="buy or sell.")],
+    qty: Annotated[str, typer.Argument(help="In base, as a plain decimal.")],
+    limit: Annotated[str | None, typer.Option(help="Worst price, as displayed.")] = None,
+    all_in: Annotated[
+        bool, typer.Option("--all-in", help="The limit is per unit received or given, fees in.")
+    ] = False,
+    venues: VenuesOption = "",
+    exclude: Annotated[str, typer.Option(help="Without these, by commas.")] = "",
+    books: Annotated[
+        Path | None, typer.Option(help="Plan over the books in this file instead of live ones.")
+    ] = None,
+    timeout: Patience = 15.0,
+    venues_from: VenuesFrom = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """How an order would be split over the venues, and why.  Nothing is sent."""
+    from hean_router.cli import route as cli
+
+    order = cli.order_of(symbol, side, qty, limit, all_in=all_in)
+    if books is not None:
+        answer = cli.from_file(order, books, names(venues), names(exclude))
+    else:
+        from hean_router.cli.live import go
+
+        settings, chosen = load_targets(config, venues, venues_from)
+        answer = go(cli.from_venues(settings, chosen, order, names(exclude), timeout))
+    cli.show(answer, as_json=as_json)
+
+
+@app.command(
+    epilog="Example: hean record okx kraken --symbols BTC/USDT --out captures --seconds 60"
+)
+def record(
+    venues: Annotated[list[str], typer.Argument(help="Native venues: see hean venues.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files, one a venue.")],
+    symbols: Annotated[
+        str, typer.Option(help="By commas; default: those of the configuration.")
+    ] = "",
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="How long; default: until Ctrl-C (exit code 8).")
+    ] = None,
+    timeout: Patience = 15.0,
+    gzip: Annotated[bool, typer.Option(help="Compress the files.")] = True,
+    venues_from: VenuesFrom = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Raw frames with their times, one file a venue; what we send is written without secrets."""
+    from hean_router.cli.record import record as keep
+
+    settings, chosen = load_targets(config, ",".join(venues), venues_from)
+    keep(
+        settings,
+        chosen,
+        symbols=names(symbols),
+        out=out,
+        seconds=seconds,
+        timeout_s=timeout,
+        compress=gzip,
         as_json=as_json,
     )
 

@@ -4,6 +4,7 @@ Only for captures: a live session knows whom it called.  Shapes are those of the
 documentation and of recorded frames.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -121,6 +122,7 @@ def _of_object(frame: Mapping[str, Any]) -> Wire | None:
     return None
 
 
+_WORDS = re.compile(r"[.\-]")
 _PARTS = (
     ("linear", ("linear", "usdm", "fapi", "fstream", "swap", "perp")),
     ("inverse", ("inverse", "coinm", "dapi", "dstream")),
@@ -136,6 +138,10 @@ def part_of(raw: bytes, url: str = "", conn: str = "") -> str:
     the connection's name or a field that one part alone has tells them apart.  OKX's instrument
     ids tell it themselves (`BTC-USDT-SWAP`).
     """
+    named = _WORDS.split(conn.lower())  # as our own recordings name connections: binance.spot.1
+    for part, _ in _PARTS:
+        if part in named:
+            return part
     place = f"{url} {conn}".lower()
     for part, words in _PARTS:
         if any(word in place for word in words):
