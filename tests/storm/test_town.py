@@ -49,8 +49,66 @@ def run_storm(seed, minutes, pace=QUIET, faults="storm"):
     return run(lambda world: storm(world, minutes, pace, faults), seed, limit_s=minutes * 60 + 600)
 
 
-def test_ten_minutes_of_faults():
-    ran = run_storm(7, 10)
+def told(seed, ran):
     back_s, hits, ours = ran.value
-    print(f"seed 7: {ran.events} events, back after {back_s:.1f} s, {sum(hits.values())} faults")
+    print(f"seed {seed}: {ran.events} events, all back after {back_s:.1f} s, {hits}")
     assert not any(ours.values()), f"faults of our own: {ours}"
+    return hits
+
+
+def test_ten_minutes_of_faults():
+    told(7, run_storm(7, 10))
+
+
+# Faults that must have struck in two hours; what a venue does not know counts nowhere.
+EVERYWHERE = ("drop", "repeat", "reorder", "corrupt", "cut", "cutall", "stall", "halfopen", "slow")
+SOMEWHERE = ("gap", "hush", "refuse", "rest", "late", "inside", "restart", "lostreset", "snapshot")
+PLANNED = ("shutdown", "maintenance")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_hours_of_faults():
+    hits = told(11, run_storm(11, 120))
+    for word in EVERYWHERE:
+        for venue in ("binance", "bybit", "kraken", "okx"):
+            assert hits.get(f"{venue}.{word}"), f"{venue}.{word} never struck"
+    for word in (*SOMEWHERE, *PLANNED):
+        assert sum(n for key, n in hits.items() if key.endswith(f".{word}")), f"{word} never struck"
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(7200)
+def test_a_day_of_faults():
+    """24 virtual hours, thinned: across the venues' own 24 h session limit."""
+    told(24, run_storm(24, 24 * 60, Pace(updates_per_s=1, levels=40)))
+
+
+def digest_elsewhere(seed, minutes, hash_seed):
+    """The trace's hash of the same run in a process of its own, under another hash seed."""
+    code = (
+        f"from tests.storm.test_town import run_storm; print(run_storm({seed}, {minutes}).digest)"
+    )
+    env = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent.parent.parent,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_same_seed_same_trace_in_another_process():
+    here = run_storm(5, 2).digest
+    assert here == digest_elsewhere(5, 2, hash_seed=12345)
+    assert here != run_storm(6, 2).digest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [101, 102, 103])
+def test_same_seed_same_trace_over_ten_minutes(seed):
+    assert digest_elsewhere(seed, 10, 1) == digest_elsewhere(seed, 10, 99)
