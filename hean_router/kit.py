@@ -7,7 +7,7 @@ helpers for reading what venues send.
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from hean_router.book import Book
+from hean_router.book import Book, Ladder
 from hean_router.domain.errors import MalformedFrame, VenueError
 from hean_router.domain.feed import (
     Delta,
@@ -41,6 +41,7 @@ __all__ = [
     "HttpRequest",
     "Instrument",
     "Integrity",
+    "Ladder",
     "Level",
     "MalformedFrame",
     "Notice",

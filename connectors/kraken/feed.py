@@ -16,7 +16,6 @@ from hean_router import kit
 DEPTHS = (10, 25, 100, 500, 1000)
 DEPTH = 100
 _DIGEST_LEVELS = 10
-_REMEMBERED_MAX = 1 << 16  # levels whose text is kept for checksums
 _SYMBOLS_A_FRAME = 100  # no limit is documented
 
 _HEARTBEAT = b'{"channel":"heartbeat"}'
@@ -119,30 +118,40 @@ def _ns(text: str) -> int:
 # ---------------------------------------------------------------------------------- the codec
 
 
+class _SideText:
+    """What one side adds to the checksum; most messages leave the other side as it is."""
+
+    __slots__ = ("_ladder", "_text", "_version")
+
+    def __init__(self) -> None:
+        self._ladder: kit.Ladder | None = None
+        self._version, self._text = 0, ""
+
+    def of(self, ladder: kit.Ladder) -> str:
+        """Digits of the best levels, price and quantity by turns, without zeros in front.
+
+        Our scaled integers are these digits: the scale is the precision on the wire.
+        """
+        if ladder is not self._ladder or ladder.version != self._version:
+            keys, qtys = ladder.columns(_DIGEST_LEVELS)
+            numbers = [0] * (2 * len(keys))
+            numbers[::2], numbers[1::2] = keys, qtys
+            # The quickest of eight ways tried: one format for all, then the asks' signs away.
+            self._text = ("%d" * len(numbers) % tuple(numbers)).replace("-", "")
+            self._ladder, self._version = ladder, ladder.version
+        return self._text
+
+
 class _Listed:
     """An instrument, and what this socket has learned about it."""
 
-    __slots__ = ("depth", "instrument", "status")
+    __slots__ = ("asks", "bids", "depth", "instrument", "status")
 
     def __init__(self, instrument: kit.Instrument) -> None:
         self.instrument = instrument
         self.depth = 0  # as acknowledged; 0 before
         self.status = ""  # as last pushed
-
-
-class _LevelTexts(dict[kit.Level, str]):
-    """What a level adds to a checksum: its digits without point and leading zeros.
-
-    Those of the best levels are wanted again and again.
-    """
-
-    __slots__ = ()
-
-    def __missing__(self, level: kit.Level) -> str:
-        if len(self) >= _REMEMBERED_MAX:
-            self.clear()
-        self[level] = text = f"{level[0]}{level[1]}"
-        return text
+        self.bids, self.asks = _SideText(), _SideText()
 
 
 class Feed(kit.FeedCodec):
@@ -161,7 +170,6 @@ class Feed(kit.FeedCodec):
         self._listed = {symbol: _Listed(each) for symbol, each in instruments.items()}
         self._asked: dict[int, tuple[str, Sequence[str]]] = {}  # req_id -> channel, symbols
         self._count = 0
-        self._text_of = _LevelTexts()
 
     # ---------------------------------------------------------------------- asking
 
@@ -214,22 +222,19 @@ class Feed(kit.FeedCodec):
             if (channel := _decode_head(data).channel) and channel not in _READ:
                 return ()  # rows of a shape that we need not know
             raise
-        channel, rows = message.channel, message.data
-        if not channel:
-            return self._said(message)
+        channel, rows, listed = message.channel, message.data, self._listed
         if channel not in _READ:
-            return ()
+            return () if channel else self._said(message)
         if isinstance(rows, _Standings):
             return self._standing(rows.pairs)
         if not rows or channel == "instrument":
             raise ValueError(f"{channel} without its data")
         if channel == "status":
             return [listing.told(row.system) for row in rows]
-        known = self._listed
+        ours = [row for row in rows if row.symbol in listed]
         if channel == "trade":
-            return [_trade(known[row.symbol], row) for row in rows if row.symbol in known]
-        kind = message.type
-        return [_book(known[row.symbol], kind, row) for row in rows if row.symbol in known]
+            return [_trade(listed[row.symbol].instrument, row) for row in ours]
+        return [_book(listed[row.symbol], message.type, row) for row in ours]
 
     def _standing(self, pairs: Iterable[_Standing]) -> Iterable[kit.Notice]:
         """How our instruments stand, where that is news."""
@@ -282,12 +287,9 @@ class Feed(kit.FeedCodec):
     # ---------------------------------------------------------------------- proof
 
     def checksum(self, book: kit.Book) -> int:
-        """CRC32 over asks, then bids, best first: of each level all digits, zeros in front cut.
-
-        Our scaled integers are these digits: the scale is the precision on the wire.
-        """
-        levels = book.asks.top(_DIGEST_LEVELS) + book.bids.top(_DIGEST_LEVELS)
-        return crc32("".join(map(self._text_of.__getitem__, levels)).encode())
+        """CRC32 over asks, then bids, best first."""
+        listed = self._listed[book.instrument.symbol]
+        return crc32((listed.asks.of(book.asks) + listed.bids.of(book.bids)).encode())
 
 
 def _book(listed: _Listed, kind: str, row: _Row) -> kit.Snapshot | kit.Delta:
@@ -309,8 +311,7 @@ def _depth_of(levels: int) -> int:
     return next((depth for depth in DEPTHS if levels <= depth), DEPTHS[-1])
 
 
-def _trade(listed: _Listed, row: _Row) -> kit.Trade:
-    instrument = listed.instrument
+def _trade(instrument: kit.Instrument, row: _Row) -> kit.Trade:
     if row.side is None:
         raise ValueError("a trade without a side")
     px, qty = instrument.px(str(row.price)), instrument.qty(str(row.qty))

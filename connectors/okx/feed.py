@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 from zlib import crc32
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec import Struct
 from connectors.okx import listing
 from hean_router import kit
 
-_REMEMBERED_MAX = 1 << 14  # levels whose text is kept for checksums, per book
+_REMEMBERED_MAX = 1 << 14  # texts kept for checksums, per book and column
 _DIGEST_LEVELS = 25
 _INSTRUMENTS_A_FRAME = 50  # about 5 KB; no limit is documented
 
@@ -82,19 +83,21 @@ _INST_ID = re.compile(rb'"instId"\s*:\s*"([^"]*)"')
 # ---------------------------------------------------------------------------------- one book
 
 
-class _LevelTexts(dict[kit.Level, str]):
-    """`px:size` of levels as sent; the best levels come again in one digest after another."""
+class _Texts(dict[int, str]):
+    """The texts that the numbers of one column were sent as; the best come again and again.
 
-    __slots__ = ("_px_of", "_qty_of")
+    A key below zero is an ask's price: ladders keep them so.
+    """
 
-    def __init__(self, instrument: kit.Instrument) -> None:
-        self._px_of, self._qty_of = instrument.px_of, instrument.qty_of
+    __slots__ = ("_digits",)
 
-    def __missing__(self, level: kit.Level) -> str:
-        text = f"{_spelled(level[0], self._px_of)}:{_spelled(level[1], self._qty_of)}"
+    def __init__(self, digits: kit.Digits) -> None:
+        self._digits = digits
+
+    def __missing__(self, key: int) -> str:
         if len(self) >= _REMEMBERED_MAX:
             self.clear()
-        self[level] = text
+        self[key] = text = _spelled(abs(key), self._digits)
         return text
 
 
@@ -114,14 +117,20 @@ def _spelled(value: int, digits: kit.Digits) -> str:
     return next((sent for sent, read in digits.items() if read == value), text)
 
 
+# Kept as long as their instrument, so that another socket need not learn them anew.
+_TEXTS: WeakKeyDictionary[kit.Instrument, tuple[_Texts, _Texts]] = WeakKeyDictionary()
+
+
 class _Listed:
     """An instrument, and what this socket has learned about its book."""
 
-    __slots__ = ("chained", "instrument", "text_of", "trading")
+    __slots__ = ("chained", "instrument", "px_text", "qty_text", "trading")
 
     def __init__(self, instrument: kit.Instrument) -> None:
         self.instrument = instrument
-        self.text_of = _LevelTexts(instrument)
+        if instrument not in _TEXTS:
+            _TEXTS[instrument] = _Texts(instrument.px_of), _Texts(instrument.qty_of)
+        self.px_text, self.qty_text = _TEXTS[instrument]
         self.chained: bool | None = None  # whether its snapshot had a sequence; None before any
         self.trading: kit.Trading | None = None  # as last pushed
 
@@ -277,13 +286,18 @@ class Feed(kit.FeedCodec):
 
     def checksum(self, book: kit.Book) -> int:
         """CRC32 over the best 25 levels, bid and ask by turns, texts as received; signed."""
-        text_of = self._listed[book.instrument.symbol].text_of.__getitem__
-        bids = [*map(text_of, book.bids.top(_DIGEST_LEVELS))]
-        asks = [*map(text_of, book.asks.top(_DIGEST_LEVELS))]
-        both = min(len(bids), len(asks))
-        texts = [""] * (2 * both)
-        texts[::2], texts[1::2] = bids[:both], asks[:both]
-        texts += bids[both:] or asks[both:]
+        listed = self._listed[book.instrument.symbol]
+        px, qty = listed.px_text.__getitem__, listed.qty_text.__getitem__
+        bid_px, bid_qty = book.bids.columns(_DIGEST_LEVELS)
+        ask_px, ask_qty = book.asks.columns(_DIGEST_LEVELS)
+        both = min(len(bid_px), len(ask_px))
+        texts = [""] * (4 * both)
+        texts[::4], texts[1::4] = map(px, bid_px[:both]), map(qty, bid_qty[:both])
+        texts[2::4], texts[3::4] = map(px, ask_px[:both]), map(qty, ask_qty[:both])
+        for key, size in zip(  # of the longer side, the rest
+            bid_px[both:] + ask_px[both:], bid_qty[both:] + ask_qty[both:], strict=True
+        ):
+            texts += (px(key), qty(size))
         digest = crc32(":".join(texts).encode())
         return digest - (1 << 32) if digest >> 31 else digest
 

@@ -11,12 +11,14 @@ class Ladder:
 
     The best price is kept at the END of the list: markets move there, so most changes shift only
     a handful of pointers.  Asks are kept under their negative price, so that both sides read the
-    same.  `apply` is O(log n) a level plus the shift; `best` is O(1).
+    same.  `apply` is O(log n) a level plus the shift; `best` is O(1).  `version` rises with every
+    message that may have changed something: what is derived from it holds meanwhile.
     """
 
-    __slots__ = ("_keys", "_qty", "_sign")
+    __slots__ = ("_keys", "_qty", "_sign", "version")
 
     def __init__(self, *, bids: bool) -> None:
+        self.version = 0
         self._sign = 1 if bids else -1
         self._keys: list[int] = []
         self._qty: dict[int, int] = {}
@@ -27,6 +29,7 @@ class Ladder:
     def replace(self, levels: Iterable[Level]) -> None:
         """Forget everything and hold `levels` (any order; a price twice: the later counts)."""
         sign = self._sign
+        self.version += 1
         held = {px * sign: qty for px, qty in levels}
         if 0 in held.values():
             held = {key: qty for key, qty in held.items() if qty}
@@ -35,6 +38,9 @@ class Ladder:
 
     def apply(self, levels: Iterable[Level]) -> None:
         """Set each level in order; quantity 0 removes it, whether or not it was there."""
+        if not levels:
+            return  # most messages change one side only
+        self.version += 1
         sign, keys, held = self._sign, self._keys, self._qty
         for px, qty in levels:
             key = px * sign
@@ -49,6 +55,7 @@ class Ladder:
     def cut(self, depth: int) -> None:
         """Keep the best `depth` levels only."""
         if (excess := len(self._keys) - depth) > 0:
+            self.version += 1
             for key in self._keys[:excess]:
                 del self._qty[key]
             del self._keys[:excess]
@@ -78,6 +85,14 @@ class Ladder:
         """The best `depth` levels, best first."""
         sign, held = self._sign, self._qty
         return [(key * sign, held[key]) for key in self._keys[: -depth - 1 : -1]]
+
+    def columns(self, depth: int) -> tuple[list[int], list[int]]:
+        """The best `depth` levels as two lists, best first: keys and quantities.
+
+        A key is the price, on the ask side its negative.  For digests: half the time of `top`.
+        """
+        keys = self._keys[: -depth - 1 : -1]
+        return keys, [*map(self._qty.__getitem__, keys)]
 
     def better_than(self, px: int) -> int:
         """How many levels are at `px` or better.  O(log n)."""
