@@ -1,7 +1,12 @@
 """The whole program in virtual time: books come up, stay true, and come back."""
 
 import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 
 from hean_router.sim.market import Pace
 from hean_router.sim.virtual import run

@@ -10,10 +10,10 @@ from hean_router.book import BookState
 from hean_router.config import Settings
 from hean_router.domain.instrument import Pair
 from hean_router.sim import server
+from hean_router.sim.contract import Options
 from hean_router.sim.exchange import Exchange, Side
 from hean_router.sim.fault_spec import parse
 from hean_router.sim.market import Pace
-from hean_router.sim.contract import Options
 from hean_router.sim.simulator import Simulator, simulate
 from hean_router.sim.virtual import World, virtual_connector
 
@@ -89,10 +89,10 @@ def compare(exchange: Exchange, book, depth: int) -> None:
             (instrument.px_decimal(px), instrument.qty_decimal(qty))
             for px, qty in ladder.top(depth)
         ]
+        differs = [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]]
         assert ours == theirs, (
-            f"{instrument.venue} {instrument.pair} {side}: first difference "
-            f"{next((pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]), None)}"
-            f", {len(ours)} levels against {len(theirs)}"
+            f"{instrument.venue} {instrument.pair} {side}: {len(ours)} levels against "
+            f"{len(theirs)}, first difference {differs[:1]}"
         )
 
 
