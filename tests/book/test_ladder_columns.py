@@ -1,4 +1,4 @@
-"""What digests are computed from: columns of the best levels, and a version that tells of change."""
+"""What digests are computed from: columns of the best levels, and a version that tells change."""
 
 from hypothesis import given
 from hypothesis import strategies as st
