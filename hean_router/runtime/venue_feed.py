@@ -321,7 +321,9 @@ class Line:
                     self._sink(events, feed.now_ns())
                 if pair.retired(old.socket.session) and new.socket.session.all_live:
                     break
-                await asyncio.wait({new.task, old.task}, timeout=0.1, return_when="FIRST_COMPLETED")
+                # Of the two only those that still run: to wait for one that has ended is no wait.
+                running = {one.task for one in (new, old) if not one.done()}
+                await asyncio.wait(running, timeout=0.1, return_when="FIRST_COMPLETED")
                 if old.done() and new.socket.session.all_live:
                     break
         except BaseException:
