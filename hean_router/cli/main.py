@@ -244,6 +244,32 @@ def record(
     )
 
 
+@app.command(epilog="Example: hean doctor --venue okx --env demo")
+def doctor(
+    venue: Annotated[str, typer.Option(help="Only this one; default: all configured.")] = "",
+    env: Annotated[str, typer.Option(help="With --venue: live, testnet, demo or a region.")] = "",
+    symbol: Annotated[
+        str, typer.Option(help="Whose book to ask for; default: the first configured.")
+    ] = "",
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to listen.")] = 4.0,
+    venues_from: VenuesFrom = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What works and what does not, here and at the venues, each with its fix."""
+    from hean_router.cli.doctor import doctor as look
+
+    look(
+        venue=venue,
+        env=env,
+        symbol=symbol,
+        seconds=seconds,
+        config=config,
+        venues_from=venues_from,
+        as_json=as_json,
+    )
+
+
 @app.command(epilog="Example: hean demo --seconds 60 --seed 7")
 def demo(
     seconds: Annotated[

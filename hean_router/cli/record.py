@@ -1,4 +1,4 @@
-"""`hean record`: raw frames of live venues, one file a venue, to be read back bit for bit."""
+"""`hean record`: raw frames of live venues, one file a venue, read back bit for bit."""
 
 import asyncio
 from collections.abc import Sequence
@@ -249,7 +249,7 @@ def record(
     compress: bool,
     as_json: bool,
 ) -> None:
-    """Record until `seconds` are over (exit 0) or Ctrl-C (exit 8); either way the files are whole."""
+    """Record until `seconds` are over (exit 0) or Ctrl-C (exit 8): the files are whole."""
     pairs = [Pair.parse(symbol) for symbol in symbols or settings.feeds.symbols]
     try:
         out.mkdir(parents=True, exist_ok=True)
