@@ -17,6 +17,7 @@ multiple (`weights`).  A price rounded to ticks after the fee would make differe
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 from math import lcm
 
 from msgspec import Struct
@@ -39,17 +40,23 @@ class Charge(Struct, frozen=True):
     decimals: int
 
 
+_remembered = lru_cache(1_024)  # fees are few, and asked about at every plan
+
+
 def check_fee(fee: Decimal, whose: str) -> None:
     """Raise `CommandError` unless `fee` is a fraction of notional that can be kept exactly."""
+    if wrong := _wrong_with(fee):
+        what, fix = wrong
+        raise CommandError(f"{whose}: {what}", fix)
+
+
+@_remembered
+def _wrong_with(fee: Decimal) -> tuple[str, str] | None:
     if not fee.is_finite() or abs(fee) >= FEE_MAX:
-        raise CommandError(
-            f"{whose}: a fee of {fee} is not a plausible fraction of notional",
-            "write 0.1 % as 0.001",
-        )
+        return f"a fee of {fee} is not a plausible fraction of notional", "write 0.1 % as 0.001"
     if decimals_of(fee) > FEE_DECIMALS_MAX:
-        raise CommandError(
-            f"{whose}: a fee with more than {FEE_DECIMALS_MAX} decimals", "shorten the fee"
-        )
+        return f"a fee with more than {FEE_DECIMALS_MAX} decimals", "shorten the fee"
+    return None
 
 
 def fee_decimals(fees: Sequence[Decimal]) -> int:
@@ -58,9 +65,13 @@ def fee_decimals(fees: Sequence[Decimal]) -> int:
     >>> fee_decimals([Decimal("0.001")]), fee_decimals([Decimal("0.0000000005")])
     (8, 10)
     """
-    return max(FEE_DECIMALS, *map(decimals_of, fees)) if fees else FEE_DECIMALS
+    return max(FEE_DECIMALS, *map(_decimals, fees)) if fees else FEE_DECIMALS
 
 
+_decimals = _remembered(decimals_of)
+
+
+@_remembered
 def charge(fees: Fees, side: Side, part: Part, decimals: int) -> Charge:
     """The factors of a taker's fill on `side`; exact.
 

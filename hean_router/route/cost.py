@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hean_router.book.all_in import Charge, charge, fee_in_base
 from hean_router.book.sweep import scaled
 from hean_router.domain.feed import Level
-from hean_router.domain.instrument import Side, Trading
+from hean_router.domain.instrument import Part, Side, Trading
 from hean_router.domain.scale import plain
 from hean_router.domain.venue import Fees
 from hean_router.route.model import ParentOrder, VenueBook
@@ -38,8 +38,10 @@ class Curve:
     """One venue's side: cumulative quantity and notional by level, and how much may be taken.
 
     `px` best first, `rise` the same with the sign that makes it rise; `cum[i]` and `worth[i]` are
-    the quantity and the notional of the first `i` levels.  `lo` and `hi` are multiples of `lot`:
-    0 or lo..hi may be taken.  `hi_why` says what `hi` comes from.
+    the quantity and the notional of the first `i` levels.  These lists are in the instrument's own
+    units, `px_mul` and `qty_mul` away from the plan's; everything else is on the plan's scales.
+    `lo` and `hi` are multiples of `lot`: 0 or lo..hi may be taken.  `hi_why` says what `hi` comes
+    from.
     """
 
     __slots__ = (
@@ -52,33 +54,52 @@ class Curve:
         "hi_why",
         "lo",
         "lot",
-        "next_px",
         "px",
+        "px_behind",
+        "px_mul",
+        "qty_mul",
         "rise",
         "sign",
         "worth",
     )
 
     def __init__(self, ask: "Ask", book: VenueBook, fees: Fees) -> None:
-        side, part = ask.order.side, book.instrument.part
+        of, side, scales = book.instrument, ask.order.side, ask.scales
+        part = Part.LINEAR if of.pair.settle else Part.SPOT
         self.book, self.fees, self.sign = book, fees, ask.sign
-        self.charge: Charge = charge(fees, side, part, ask.scales.fee)
+        self.charge: Charge = charge(fees, side, part, scales.fee)
         self.fee_in_base = fee_in_base(fees.fee_in, side, part)
+        self.px_mul: int = 10 ** (scales.px - of.px_decimals)
+        self.qty_mul: int = 10 ** (scales.qty - of.qty_decimals)
         self.px: Sequence[int] = ()
         self.rise: Sequence[int] = ()
         self.cum: list[int] = [0]
         self.worth: list[int] = [0]
-        self.lot = self.lo = 1
-        self.hi = 0
+        self.px_behind: int | None = None  # of the level behind the last one read
+        self.lot = of.lot * self.qty_mul
+        self.lo = self.hi = 0
         self.hi_why = ""
-        self.next_px: int | None = None  # the level behind the last one read
+
+    @property
+    def depth(self) -> int:
+        """Quantity of all levels read."""
+        return self.cum[-1] * self.qty_mul
+
+    def reached(self, qty: int) -> int:
+        """The level that the unit `qty` is taken from; -1 for none."""
+        return bisect_left(self.cum, -(-qty // self.qty_mul)) - 1
+
+    def reaching(self, qty: int) -> int:
+        """The level that the unit after `qty` would be taken from; one too many if none is left."""
+        return bisect_right(self.cum, qty // self.qty_mul) - 1
 
     def notional(self, qty: int) -> int:
         """Price × quantity of the first `qty` units."""
-        level = bisect_left(self.cum, qty)
-        if not level:
+        level = self.reached(qty)
+        if level < 0:
             return 0
-        return self.worth[level - 1] + (qty - self.cum[level - 1]) * self.px[level - 1]
+        full = self.worth[level] * self.px_mul * self.qty_mul
+        return full + (qty - self.cum[level] * self.qty_mul) * self.px[level] * self.px_mul
 
     def quote(self, qty: int) -> int:
         """Quote paid or got for the first `qty` units, quote fee in (scale: notional and fee)."""
@@ -86,29 +107,33 @@ class Curve:
 
     def most_for(self, notional: int) -> int:
         """Largest quantity that is not worth more than `notional`."""
-        level = bisect_right(self.worth, notional) - 1
+        unit = self.px_mul * self.qty_mul
+        level = bisect_right(self.worth, notional // unit) - 1
+        full = self.cum[level] * self.qty_mul
         if level == len(self.px):
-            return self.cum[level]
-        return self.cum[level] + (notional - self.worth[level]) // self.px[level]
+            return full
+        return full + (notional - self.worth[level] * unit) // (self.px[level] * self.px_mul)
 
     def least_for(self, notional: int) -> int | None:
         """Smallest quantity worth at least `notional`; None if the levels are not."""
-        level = bisect_left(self.worth, notional)
-        if level == len(self.worth):
+        unit = self.px_mul * self.qty_mul
+        level = bisect_left(self.worth, -(-notional // unit)) - 1
+        if level == len(self.px):
             return None
-        if not level:
+        if level < 0:
             return 0
-        missing = notional - self.worth[level - 1]
-        return self.cum[level - 1] - (-missing // self.px[level - 1])
+        missing = notional - self.worth[level] * unit
+        return self.cum[level] * self.qty_mul - (-missing // (self.px[level] * self.px_mul))
 
     def worst_px(self, qty: int) -> int:
-        """Price of the level that the unit `qty` is taken from."""
-        return self.px[bisect_left(self.cum, qty) - 1]
+        """Price of the level that the unit `qty` is taken from; `qty` is not 0."""
+        return self.px[self.reached(qty)] * self.px_mul
 
     def after(self, qty: int) -> int | None:
         """Price at which the next unit would be taken, None when the levels are used up."""
-        level = bisect_right(self.cum, qty) - 1
-        return self.px[level] if level < len(self.px) else self.next_px
+        level = self.reaching(qty)
+        px = self.px[level] if level < len(self.px) else self.px_behind
+        return None if px is None else px * self.px_mul
 
 
 class Ask(NamedTuple):
@@ -132,7 +157,7 @@ def curve_of(
 
     `balances` None means not limited by money.
     """
-    of, side, scales = book.instrument, ask.order.side, ask.scales
+    of, side = book.instrument, ask.order.side
     if of.trading is not Trading.OPEN:
         return f"not trading: {of.trading.value}"
     if not ask.qty:
@@ -144,7 +169,6 @@ def curve_of(
     if not _load(curve, ask, levels):
         limit = ask.order.limit_px
         return "no depth within the price band" if limit is None else _no_depth(ask, curve, limit)
-    curve.lot = of.lot * 10 ** (scales.qty - of.qty_decimals)
     _cap(curve, ask, balances)
     curve.hi -= curve.hi % curve.lot
     return _floor(curve, ask) or curve
@@ -152,23 +176,18 @@ def curve_of(
 
 def _load(curve: Curve, ask: Ask, levels: Sequence[Level]) -> bool:
     """Read the levels within the limit, no deeper than the order; False if there are none."""
-    of, scales = curve.book.instrument, ask.scales
-    qty_mul, px_mul = 10 ** (scales.qty - of.qty_decimals), 10 ** (scales.px - of.px_decimals)
     prices, sizes = zip(*levels, strict=True)
     within = _within(curve, ask, prices)
-    cum = list(accumulate(sizes[:within], initial=0))
-    used = min(bisect_left(cum, -(-ask.qty // qty_mul)), within)
-    if used < within:
-        curve.next_px = prices[used] * px_mul
+    cum = list(accumulate(sizes if within == len(sizes) else sizes[:within], initial=0))
+    used = min(bisect_left(cum, -(-ask.qty // curve.qty_mul)), within)
     if not used:
         return False
-    prices, cum = prices[:used], cum[: used + 1]
-    if px_mul != 1:
-        prices = tuple([px * px_mul for px in prices])
-    worth = list(accumulate(map(mul, prices, sizes), initial=0))
-    if qty_mul != 1:
-        cum, worth = [qty * qty_mul for qty in cum], [value * qty_mul for value in worth]
-    curve.px, curve.cum, curve.worth = prices, cum, worth
+    if used < within:
+        curve.px_behind = prices[used]
+    if used < len(prices):
+        prices, cum = prices[:used], cum[: used + 1]
+    curve.px, curve.cum = prices, cum
+    curve.worth = list(accumulate(map(mul, prices, sizes), initial=0))
     curve.rise = prices if curve.sign > 0 else [-px for px in prices]
     return True
 
@@ -203,30 +222,29 @@ def _no_depth(ask: Ask, curve: Curve, limit: Decimal) -> str:
 
 def _cap(curve: Curve, ask: Ask, balances: Mapping[str, Decimal] | None) -> None:
     """Set `hi`, not yet on the lot grid, and `hi_why`; the first of equal bounds is told."""
-    of, scales = curve.book.instrument, ask.scales
-    hi, why = ask.qty, ""
+    of, hi, why, depth = curve.book.instrument, ask.qty, "", curve.depth
     if ask.share is not None and ask.share < hi:
         hi, why = ask.share, "its largest share of the order"
-    if of.max_qty is not None:
-        most = of.max_qty * 10 ** (scales.qty - of.qty_decimals)
-        if most < hi:
-            hi, why = most, f"its maximum of {plain(of.qty_decimal(of.max_qty))} an order"
+    if of.max_qty is not None and of.max_qty * curve.qty_mul < hi:
+        hi = of.max_qty * curve.qty_mul
+        why = f"its maximum of {plain(of.qty_decimal(of.max_qty))} an order"
     if of.max_notional is not None:
-        most = curve.most_for(scaled(of.max_notional, scales.notional, up=False))
-        if most < hi and most < curve.cum[-1]:
+        most = curve.most_for(scaled(of.max_notional, ask.scales.notional, up=False))
+        if most < hi and most < depth:
             hi, why = most, f"its maximum notional of {plain(of.max_notional)} an order"
     if balances is not None:
         asset, most = affordable(curve, ask, balances)
-        if (most < hi and most < curve.cum[-1]) or not most:
-            hi, why = most, ""
-            if have := balances.get(asset):
-                why = f"what its balance of {plain(have)} {asset} pays for"
-            else:
-                why = f"no {asset} balance"
-    if curve.cum[-1] < hi:
+        if (most < hi and most < depth) or not most:
+            hi, have = most, balances.get(asset)
+            why = f"what its balance of {plain(have)} {asset} pays for" if have else _no(asset)
+    if depth < hi:
         limited = ask.order.limit_px is not None
-        hi, why = curve.cum[-1], "all its depth" + (" within the limit" if limited else "")
+        hi, why = depth, "all its depth" + (" within the limit" if limited else "")
     curve.hi, curve.hi_why = hi, why
+
+
+def _no(asset: str) -> str:
+    return f"no {asset} balance"
 
 
 def affordable(curve: Curve, ask: Ask, balances: Mapping[str, Decimal]) -> tuple[str, int]:
@@ -253,22 +271,22 @@ _NONE = Decimal(0)
 def _floor(curve: Curve, ask: Ask) -> str:
     """Set `lo`; what stands against taking anything at all, "" if nothing."""
     of, lot = curve.book.instrument, curve.lot
-    least = max(of.min_qty * 10 ** (ask.scales.qty - of.qty_decimals), lot)
+    least = max(of.min_qty * curve.qty_mul, lot)
     if of.min_notional:
         floor = scaled(of.min_notional, ask.scales.notional, up=True)
         worth = curve.least_for(floor)
         least = max(least, curve.hi + 1 if worth is None else worth)
     curve.lo = least + -least % lot
-    return "" if curve.lo <= curve.hi else _too_small(curve, ask)
+    return "" if curve.lo <= curve.hi else _too_small(curve)
 
 
-def _too_small(curve: Curve, ask: Ask) -> str:
+def _too_small(curve: Curve) -> str:
     """What its cap falls short of."""
     of, whose = curve.book.instrument, curve.hi_why or "the order"
     if whose.startswith("no "):
         return whose
     if not curve.hi:
         return f"{whose} is less than its lot {plain(of.qty_decimal(of.lot))}"
-    if curve.hi < of.min_qty * 10 ** (ask.scales.qty - of.qty_decimals):
+    if curve.hi < of.min_qty * curve.qty_mul:
         return f"{whose} is below its minimum quantity {plain(of.qty_decimal(of.min_qty))}"
     return f"{whose} is below its minimum notional {plain(of.min_notional)}"

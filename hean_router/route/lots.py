@@ -34,10 +34,12 @@ REACH_BITS_MAX = 1 << 20  # of the table of reachable totals, in units of the lo
 class Box(NamedTuple):
     """A venue in one problem: cumulative quantity, objective, grid, and the range open to it.
 
-    A unit of level `i` costs `rise[i] × factor - less`, which rises from level to level.
+    A unit of level `i` costs `rise[i] × factor - less`, which rises from level to level; the first
+    `i` levels hold `cum[i] × mul` units.
     """
 
     cum: Sequence[int]
+    mul: int
     rise: Sequence[int]
     factor: int
     less: int
@@ -129,24 +131,24 @@ def finish(
 
 def steps(box: Box, start: int, end: int) -> list[Run]:
     """Costs of the lots between `start` and `end`, in order; `end - start` is a multiple of it."""
-    cum, rise, factor, less, lot = box.cum, box.rise, box.factor, box.less, box.lot
+    cum, mul, rise, factor, less, lot, _, _ = box
     runs, at = [], start
-    level = bisect_right(cum, at) - 1
+    level = bisect_right(cum, at // mul) - 1
     while at < end:
-        while cum[level + 1] <= at:
+        edge = cum[level + 1] * mul
+        if edge <= at:
             level += 1
-        if whole := (min(cum[level + 1], end) - at) // lot:
+        elif whole := (min(edge, end) - at) // lot:
             runs.append(((rise[level] * factor - less) * lot, whole))
             at += whole * lot
-            continue
-        cost, goal = 0, at + lot  # this lot is taken from several levels
-        while at < goal:
-            upto = min(cum[level + 1], goal)
-            cost += (rise[level] * factor - less) * (upto - at)
-            at = upto
-            if at == cum[level + 1]:
-                level += 1
-        runs.append((cost, 1))
+        else:
+            cost, goal = 0, at + lot  # this lot is taken from several levels
+            while at < goal:
+                upto = min(cum[level + 1] * mul, goal)
+                cost += (rise[level] * factor - less) * (upto - at)
+                at = upto
+                level += upto < goal
+            runs.append((cost, 1))
     return runs
 
 

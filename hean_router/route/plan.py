@@ -48,21 +48,20 @@ def plan(
     not positive, a venue given twice, a fee that is missing or no fraction, a share outside 0..1.
     """
     _check(order, limits)
-    named: dict[VenueId, VenueBook | LeftOut] = {}
-    for one in books:
-        if one.venue in named:
-            raise CommandError(f"venue {one.venue} is given twice", "give one book a venue")
-        named[one.venue] = one
-    venues = sorted(named)
     reasons: dict[VenueId, str] = {}
     able: list[VenueBook] = []
-    for venue in venues:
-        one = named[venue]
+    last = None
+    for one in sorted(books, key=_by_venue):
+        venue = one.venue
+        if venue == last:
+            raise CommandError(f"venue {venue} is given twice", "give one book a venue")
+        last = venue
         if why := _barred(order, one, limits):
             reasons[venue] = why
         elif balances is not None and venue not in balances:
             reasons[venue] = "no account there: its balances are not known"
-        elif isinstance(one, VenueBook):
+        else:
+            assert isinstance(one, VenueBook), "what is left out is barred"
             if venue not in fees:
                 raise CommandError(f"the fee of {venue} is not given", "give fees for every venue")
             check_fee(fees[venue].taker, venue)
@@ -77,6 +76,10 @@ def plan(
         else:
             curves.append(made)
     return _told(ask, curves, split(curves, ask.qty), reasons)
+
+
+def _by_venue(one: VenueBook | LeftOut) -> VenueId:
+    return one.venue
 
 
 def _check(order: ParentOrder, limits: Limits) -> None:
@@ -95,7 +98,8 @@ def _barred(order: ParentOrder, one: VenueBook | LeftOut, limits: Limits) -> str
         return "not among the venues asked for"
     if isinstance(one, LeftOut):
         return one.reason
-    if group_of(one.instrument.pair) != group_of(order.pair):
+    pair = one.instrument.pair
+    if pair != order.pair and group_of(pair) != group_of(order.pair):
         return f"{one.instrument.pair}: no conversion"
     return ""
 
@@ -106,10 +110,11 @@ def _ask(
     fees: Mapping[VenueId, Fees],
     limits: Limits,
 ) -> Ask:
+    listed = [book.instrument for book in books]
     scales = Scales(
-        max((book.instrument.px_decimals for book in books), default=0),
-        max((book.instrument.qty_decimals for book in books), default=0),
-        fee_decimals([fees[book.venue].taker for book in books]),
+        max([0, *[of.px_decimals for of in listed]]),
+        max([0, *[of.qty_decimals for of in listed]]),
+        fee_decimals([fees[of.venue].taker for of in listed]),
     )
     share = None
     if limits.max_share is not None:

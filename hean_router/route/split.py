@@ -19,7 +19,7 @@ reached by Dinkelbach's method: minimise quote - ratio × net, take the new rati
 stands still.  Exact, as every ratio is a pair of whole numbers.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Sequence
 from math import gcd
 from typing import NamedTuple
@@ -75,7 +75,10 @@ def split(curves: Sequence[Curve], want: int) -> Split:
     search = _Search(curves, want)
     index, best = search.best_single()
     single = (index, best.total)
-    if len({curve.charge.base for curve in curves}) == 1:
+    alike = len({curve.charge.base for curve in curves}) == 1
+    if best.total == want and search.stands(best, alike=alike):
+        return Split(best.qty, single, True, 0, 0)
+    if alike:
         search.weigh(None)
         best = search.run(best)
         return Split(best.qty, single, search.proved, search.gap(best), search.nodes)
@@ -84,7 +87,7 @@ def split(curves: Sequence[Curve], want: int) -> Split:
         before, best = best, search.run(best)
         if best.same_price_as(before):
             return Split(best.qty, single, search.proved, search.gap(best), search.nodes)
-        if search.stands(best):
+        if search.stands(best, alike=False):
             return Split(best.qty, single, search.proved, 0, search.nodes)
     return Split(best.qty, single, False, search.gap(best), search.nodes)
 
@@ -107,6 +110,7 @@ class _Search:
             self._lots, self._nested, self.proved = chained(lots), True, False
         self._scale, self._paid = 1, 0
         self._weights: list[tuple[int, int]] = []
+        self._last: Found | None = None  # the root's split without lots, under some objective
         self._bound: tuple[int, int] | None = None  # total, cost without lots and minimums
 
     def found(self, qty: Sequence[int], total: int) -> Found:
@@ -125,16 +129,18 @@ class _Search:
 
     def best_single(self) -> tuple[int, Found]:
         """Most first, then the best price per unit, then the name; which curve, and the split."""
-        most = max(curve.hi for curve in self._curves)
-        best: tuple[int, Found] | None = None
+        most = max([curve.hi for curve in self._curves])
+        best = best_quote = best_net = -1
         for i, curve in enumerate(self._curves):
             if curve.hi != most:
                 continue
-            alone = self.found([most if j == i else 0 for j in range(len(self._curves))], most)
-            if best is None or alone.quote * best[1].net < best[1].quote * alone.net:
-                best = (i, alone)
-        assert best is not None, "one of them has the most"
-        return best
+            quote = curve.sign * curve.notional(most) * curve.charge.quote
+            net = most * curve.charge.base
+            if best < 0 or quote * best_net < best_quote * net:
+                best, best_quote, best_net = i, quote, net
+        qty = [0] * len(self._curves)
+        qty[best] = most
+        return best, Found(qty, most, best_quote, best_net)
 
     def weigh(self, paid: Found | None) -> None:
         """Set the objective: quote less net at the average of `paid`; None for quote alone."""
@@ -144,7 +150,7 @@ class _Search:
             shared = gcd(paid.quote, paid.net)
             self._scale, self._paid = paid.net // shared, paid.quote // shared
         self._weights = [
-            (curve.charge.quote * self._scale, curve.charge.base * self._paid)
+            (curve.charge.quote * curve.px_mul * self._scale, curve.charge.base * self._paid)
             for curve in self._curves
         ]
         self._bound = None
@@ -188,7 +194,9 @@ class _Search:
             hi = 0 if state == _UNUSED else curve.hi // lot * lot
             if lo > hi:
                 return None
-            boxes.append(Box(curve.cum, curve.rise, weight[0], weight[1], lot, lo, hi))
+            boxes.append(
+                Box(curve.cum, curve.qty_mul, curve.rise, weight[0], weight[1], lot, lo, hi)
+            )
         return boxes
 
     def _relaxed(self, decided: Sequence[int], best: Found) -> Found | None:
@@ -198,9 +206,8 @@ class _Search:
         total = (reach if self._nested else reach_any)(boxes, self._want)
         if not total or total < best.total:
             return None
-        near = filled(boxes, total)
-        found = self.found(near, total)
-        cost = self.cost(found)
+        found = self._fluid(boxes, total, root=not any(decided))
+        near, cost = found.qty, self.cost(found)
         if self._bound is None:
             self._bound = (total, cost)
         # Lots only make it dearer: what does not win without them is cut before the finish.
@@ -215,16 +222,32 @@ class _Search:
             return None
         return found
 
-    def stands(self, best: Found) -> bool:
-        """Whether `best` is plainly best at its own average: nothing untaken beats the taken."""
-        self.weigh(best)
+    def _fluid(self, boxes: Sequence[Box], total: int, *, root: bool) -> Found:
+        """The best split without lots; of the root, what stood under the last objective may do."""
+        last = self._last
+        if not root:
+            return self.found(filled(boxes, total), total)
+        if last is None or last.total != total or not self._plain(last):
+            last = self._last = self.found(filled(boxes, total), total)
+        return last
+
+    def stands(self, best: Found, *, alike: bool) -> bool:
+        """Whether `best` is plainly the best of its total: nothing untaken beats the taken.
+
+        Weighed by quote alone where net is `alike` everywhere, else at its own average.
+        """
+        self.weigh(None if alike else best)
+        return self._plain(best)
+
+    def _plain(self, best: Found) -> bool:
+        """The same under the objective as it is."""
         dearest = cheapest = None
         for curve, taken, (factor, less) in zip(self._curves, best.qty, self._weights, strict=True):
             if taken:
-                key = curve.rise[bisect_left(curve.cum, taken) - 1] * factor - less
+                key = curve.rise[curve.reached(taken)] * factor - less
                 dearest = key if dearest is None else max(dearest, key)
             if taken < curve.hi:
-                key = curve.rise[bisect_right(curve.cum, taken) - 1] * factor - less
+                key = curve.rise[curve.reaching(taken)] * factor - less
                 cheapest = key if cheapest is None else min(cheapest, key)
         return dearest is None or cheapest is None or dearest <= cheapest
 
@@ -232,7 +255,7 @@ class _Search:
         """What a split without lots and minimums could gain over `best`, in quote, rounded up."""
         if self._bound is None or self._bound[0] != best.total:
             boxes = [
-                Box(curve.cum, curve.rise, factor, less, 1, 0, curve.hi)
+                Box(curve.cum, curve.qty_mul, curve.rise, factor, less, 1, 0, curve.hi)
                 for curve, (factor, less) in zip(self._curves, self._weights, strict=True)
             ]
             fluid = self.found(filled(boxes, best.total), best.total)
@@ -257,35 +280,43 @@ def filled(boxes: Sequence[Box], total: int) -> list[int]:
                 widest, width = i, end - low[i]
         if not width:
             break
-        middle = low[widest] + width // 2
-        box = boxes[widest]
+        middle, box = low[widest] + width // 2, boxes[widest]
         threshold = box.rise[middle] * box.factor - box.less
         taken, at = 0, []
-        for (cum, rise, factor, less, _, lo, hi), start, end in zip(boxes, low, high, strict=True):
-            # px × factor - less <= threshold, as a bound on px itself
-            n = bisect_right(rise, (threshold + less) // factor, start, end)
+        for (cum, mul, rise, factor, less, _, lo, hi), n, end in zip(boxes, low, high, strict=True):
+            if n != end:
+                # px × factor - less <= threshold, as a bound on px itself
+                n = bisect_right(rise, (threshold + less) // factor, n, end)  # noqa: PLW2901 - hot
             at.append(n)
-            amount = cum[n]
+            amount = cum[n] * mul
             taken += lo if amount < lo else hi if amount > hi else amount  # noqa: FURB136 - hot
         if taken < total:
             low = at
-        else:
-            best, high = threshold, at
-            high[widest] = middle
+            continue
+        best, high = threshold, at
+        if taken - _between(box, middle, at[widest]) < total:
+            break  # any lower threshold is without this level, and so without enough
+        high[widest] = middle
     assert best is not None, "the boxes hold less than their total"
     return _split_at(boxes, best, total)
+
+
+def _between(box: Box, first: int, last: int) -> int:
+    """What taking up to level `last` gives more than up to `first`."""
+    below, above = box.cum[first] * box.mul, box.cum[last] * box.mul
+    return min(max(above, box.lo), box.hi) - min(max(below, box.lo), box.hi)
 
 
 def _split_at(boxes: Sequence[Box], threshold: int, total: int) -> list[int]:
     """What lies below the threshold, and of what lies at it as much as is wanted."""
     qty, more = [], []
-    for cum, rise, factor, less, _, lo, hi in boxes:
+    for cum, mul, rise, factor, less, _, lo, hi in boxes:
         edge, odd = divmod(threshold + less, factor)
         upto = bisect_right(rise, edge)
         below = upto if odd or not upto or rise[upto - 1] != edge else upto - 1
-        amount = min(max(cum[below], lo), hi)
+        amount = min(max(cum[below] * mul, lo), hi)
         qty.append(amount)
-        more.append(min(max(cum[upto], lo), hi) - amount)
+        more.append(min(max(cum[upto] * mul, lo), hi) - amount)
     rest = total - sum(qty)
     for i, room in enumerate(more):
         if rest and room:
