@@ -77,7 +77,7 @@ _EVENTS = frozenset({"depthUpdate", "trade", "contractInfo", "serverShutdown"})
 
 
 class Feed(kit.FeedCodec):
-    """Diff depth every 100 ms behind 1000 fetched levels, and trades."""
+    """Diff depth every 100 ms behind 500 fetched levels, and trades."""
 
     integrity = kit.Integrity.CHAIN
     fetches = True

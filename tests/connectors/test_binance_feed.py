@@ -326,15 +326,15 @@ def test_a_recorded_list_has_the_dated_ones_too():
 
 @pytest.mark.parametrize(
     ("part", "path", "bucket", "cost"),
-    [(SPOT, "/api/v3/depth", "rest", 50), (LINEAR, "/fapi/v1/depth", "linear.rest", 20)],
+    [(SPOT, "/api/v3/depth", "rest", 25), (LINEAR, "/fapi/v1/depth", "linear.rest", 10)],
 )
 def test_the_book_is_fetched_with_its_window_and_its_weight(part, path, bucket, cost):
     btc = listed(part=part)
     answer = good({"lastUpdateId": 7, "E": 3, "bids": [["100.5", "2"]], "asks": [["101", "0.5"]]})
     (request,), book = drive(codec(btc).snapshot(btc), answer)
-    assert (request.path, request.query) == (path, "symbol=BTCUSDT&limit=1000")
+    assert (request.path, request.query) == (path, "symbol=BTCUSDT&limit=500")
     assert (request.bucket, request.cost) == (bucket, cost)
-    assert (book.seq, book.sent_ns, book.fetched, book.window) == (7, 3_000_000, True, 1000)
+    assert (book.seq, book.sent_ns, book.fetched, book.window) == (7, 3_000_000, True, 500)
     assert book.bids == [(btc.px("100.5"), btc.qty("2"))]
     assert book.asks == [(btc.px("101"), btc.qty("0.5"))]
 
@@ -351,7 +351,7 @@ def test_a_probe_asks_for_the_least_and_takes_the_best(part, cost):
 def test_a_symbol_is_spelled_so_that_an_url_can_carry_it():
     odd = listed("币安人生USDT")
     request = next(codec(odd).snapshot(odd))
-    assert request.query == "symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&limit=1000"
+    assert request.query == "symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&limit=500"
 
 
 ERRORS = [
