@@ -338,7 +338,8 @@ class _Reader:
         self._sessions: dict[str, tuple[FeedSession, _Chosen]] = {}
         self._speaker: FeedSession | None = None
         self._top: tuple[Level | None, Level | None] = (None, None)
-        self._waiting: Snapshot | None = None
+        # Answers before their stream, by connection; "" for those of no connection in particular.
+        self._waiting: dict[str, Snapshot] = {}
         self._step = 0
 
     def take(self, record: Captured) -> None:
@@ -354,7 +355,7 @@ class _Reader:
                 events = session.received(record.raw, now_ns)
                 self._tell_top(session, events, now_ns)
                 if codec.books != books:
-                    self._speaks(session, now_ns)
+                    self._speaks(session, record.conn, now_ns)
             case "http" if _part(self._connector, record, self._instrument.pair):
                 self._take_answer(record, now_ns)
             case _:
@@ -368,18 +369,25 @@ class _Reader:
             return
         if book is None or book.instrument is not self._instrument:
             return
-        self.frames += 1
-        session = self._speaker
-        if session is not None:
-            self._tell_top(session, session.fetched(book, now_ns), now_ns)
+        # One without an address names no symbol; beside a stream it is of that stream's, if it is
+        # told under the stream's name.  Else it belongs to whichever connection speaks.
+        conn = record.conn if not record.url and record.conn in self._sessions else ""
+        own = self._sessions[conn][0] if conn else self._speaker
+        if own is not None and own is self._speaker:
+            self._adopt(own, book, now_ns)
         else:
-            self._waiting = book  # before its stream: it belongs to whichever connection begins it
+            self._waiting[conn] = book
 
-    def _speaks(self, session: FeedSession, now_ns: int) -> None:
+    def _speaks(self, session: FeedSession, conn: str, now_ns: int) -> None:
         self._speaker = session
-        if self._waiting is not None:
-            self._tell_top(session, session.fetched(self._waiting, now_ns), now_ns)
-            self._waiting = None
+        for name in (conn, ""):
+            if (book := self._waiting.pop(name, None)) is not None:
+                self._adopt(session, book, now_ns)
+
+    def _adopt(self, session: FeedSession, book: Snapshot, now_ns: int) -> None:
+        """`book` is an answer about our instrument."""
+        self.frames += 1
+        self._tell_top(session, session.fetched(book, now_ns), now_ns)
 
     def _session(self, conn: str, now_ns: int) -> tuple[FeedSession, _Chosen]:
         if conn not in self._sessions:
@@ -394,6 +402,7 @@ class _Reader:
 
     def _end(self, conn: str) -> None:
         """A connection begins anew: what it had is history."""
+        self._waiting.pop(conn, None)
         if conn in self._sessions:
             session, codec = self._sessions.pop(conn)
             self._add(session, codec)
