@@ -183,6 +183,20 @@ class FeedSession:
             self._on_malformed(data, fault, now_ns, events)
         return events
 
+    def told(self, said: Iterable[FeedEvent], now_ns: int) -> Sequence[SessionEvent]:
+        """One message that somebody else has read: a library that speaks to the venue itself."""
+        events: list[SessionEvent] = []
+        if not self._open:
+            return events
+        self.counts.frames += 1
+        fresh = self.policy.fresh
+        if now_ns - self._ticked_ns > fresh.stall_ns and fresh.late_ns:
+            self._slept(now_ns, events)
+        self._heard_ns = now_ns
+        for event in said:
+            self._on_event(event, now_ns, events)
+        return events
+
     def fetched(self, snapshot: Snapshot, now_ns: int) -> Sequence[SessionEvent]:
         """The answer to `FetchBook`."""
         events: list[SessionEvent] = []
