@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import orjson
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from hean_router.config import Settings, VenueSettings
 from hean_router.domain.errors import CommandError, ConfigError, VenueError
@@ -49,6 +49,10 @@ def targets(
     """
     if venues_from is not None:
         known = _from_file(venues_from)
+        for name in venues:
+            # The same place, spoken to through ccxt.
+            if name not in known and (there := known.get(name.removeprefix("ccxt:"))):
+                known[name] = structs.replace(there, venue=name)
     else:
         known = {
             name: _target(name, venue) for name, venue in settings.venues.items() if venue.enabled
@@ -217,6 +221,7 @@ class Router:
             self._connector,
             connector.spec.headers.get(target.env),
             listener,
+            direct=target.env == "sim",
         )
         return VenueFeed(
             connector,
@@ -232,7 +237,15 @@ class Router:
 
     def _foreign(self, target: Target, part: Part) -> VenueGateway | None:
         """Any venue that ccxt knows; the library is loaded here and not before."""
-        return registry.foreign_gateway(target.venue, part, target.hosts, self.clock)
+        return registry.foreign_gateway(
+            target.venue,
+            part,
+            target.hosts,
+            self.clock,
+            Random(self._rng.getrandbits(64)),
+            env=target.env,
+            policy=self._settings.feeds.freshness.policy(),
+        )
 
     def _check_hosts(self, connector: Connector, target: Target, part: Part) -> None:
         for name in ("rest", "ws"):

@@ -1,14 +1,15 @@
 """Everything a connector may use, and all of the house it may import.
 
-Words (`Instrument`, `Snapshot`), the contract (`Connector`, `FeedCodec`, `HttpRequest`) and a few
-helpers for reading what venues send.
+Words (`Instrument`, `Snapshot`), the contract (`Connector`, `FeedCodec`, `HttpRequest`), a few
+helpers for reading what venues send, and, for a gateway over a library that does its own I/O, the
+session that judges books (`FeedSession`).
 """
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from hean_router.book import Book, Ladder
-from hean_router.domain.errors import MalformedFrame, VenueError
+from hean_router.book import Book, BookState, Ladder
+from hean_router.domain.errors import CommandError, MalformedFrame, Unreachable, VenueError
 from hean_router.domain.feed import (
     Delta,
     FeedEvent,
@@ -20,9 +21,20 @@ from hean_router.domain.feed import (
     Trade,
 )
 from hean_router.domain.instrument import Digits, Instrument, Pair, Part, Side, Trading, VenueId
-from hean_router.domain.scale import decimals_of, plain, to_scaled
+from hean_router.domain.scale import TooFine, decimals_of, plain, to_scaled
 from hean_router.domain.venue import FeeIn, Fees, Integrity, RateLimit, VenueSpec
-from hean_router.venue.contract import Answer, Ask, Connector, FeedCodec, Frame, HttpRequest
+from hean_router.venue.contract import (
+    Answer,
+    Ask,
+    Connector,
+    Dice,
+    FeedCodec,
+    Frame,
+    HttpRequest,
+)
+from hean_router.venue.feed_events import Policy, ProbeTop, Send, SessionCounts, SessionEvent
+from hean_router.venue.feed_session import FeedSession
+from hean_router.venue.gateway import EventSink, VenueGateway
 
 __all__ = [
     "MS",
@@ -30,12 +42,17 @@ __all__ = [
     "Answer",
     "Ask",
     "Book",
+    "BookState",
+    "CommandError",
     "Connector",
     "Delta",
+    "Dice",
     "Digits",
+    "EventSink",
     "FeeIn",
     "FeedCodec",
     "FeedEvent",
+    "FeedSession",
     "Fees",
     "Frame",
     "HttpRequest",
@@ -48,13 +65,21 @@ __all__ = [
     "NoticeKind",
     "Pair",
     "Part",
+    "Policy",
+    "ProbeTop",
     "RateLimit",
+    "Send",
+    "SessionCounts",
+    "SessionEvent",
     "Side",
     "Snapshot",
+    "TooFine",
     "Top",
     "Trade",
     "Trading",
+    "Unreachable",
     "VenueError",
+    "VenueGateway",
     "VenueId",
     "VenueSpec",
     "chunks",

@@ -31,6 +31,9 @@ _HOLD_S = {403: 600, 418: 120, 429: 10}
 class Http:
     """One venue's REST face.  `connector` makes aiohttp's connector (the virtual loop has its own).
 
+    `direct` keeps the environment's proxy out, for sockets too: simulators are on this machine, or
+    in this process.
+
     Raises `VenueError` for anything that is not an answer; what an answer means is the dialogue's
     business.
     """
@@ -43,8 +46,11 @@ class Http:
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         headers: Mapping[str, str] | None = None,
         listener: Listener | None = None,
+        *,
+        direct: bool = False,
     ) -> None:
         self.spec, self.hosts = spec, hosts
+        self.direct = direct or connector is not None
         self.requests = 0
         self._clock = clock
         self._connector, self._listener = connector, listener
@@ -130,7 +136,7 @@ class Http:
             self._session = aiohttp.ClientSession(
                 connector=self._connector() if self._connector else None,
                 auto_decompress=True,
-                trust_env=self._connector is None,
+                trust_env=not self.direct,
             )
         return self._session
 

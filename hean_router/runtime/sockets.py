@@ -104,6 +104,7 @@ class FeedSocket:
                 open_timeout=OPEN_S,
                 close_timeout=2,
                 compression=None,  # costs more time than it saves where the books are
+                proxy=None if self._http.direct else True,  # True: the environment's, if any
                 # The session's own pings and silence bound find a dead peer sooner.
                 ping_interval=None,
             )

@@ -14,7 +14,8 @@ from importlib.metadata import EntryPoint, entry_points
 from hean_router.domain.errors import CommandError
 from hean_router.domain.instrument import Part
 from hean_router.domain.venue import Fees
-from hean_router.venue.contract import Connector
+from hean_router.venue.contract import Connector, Dice
+from hean_router.venue.feed_events import Policy
 from hean_router.venue.gateway import VenueGateway
 
 PACKAGE = "connectors"
@@ -63,14 +64,21 @@ def connector(name: str) -> Connector:
 
 
 def foreign_gateway(
-    name: str, part: Part, hosts: Mapping[str, str], now_ns: Callable[[], int]
+    name: str,
+    part: Part,
+    hosts: Mapping[str, str],
+    now_ns: Callable[[], int],
+    rng: Dice,
+    *,
+    env: str = "live",
+    policy: Policy = Policy(),  # noqa: B008 - frozen, a value
 ) -> VenueGateway | None:
     """The gateway of a venue that only ccxt knows (`ccxt:ID`); None if it lacks the part.
 
-    Raises `CommandError` for an ID that ccxt does not know.
+    Raises `CommandError` for an ID that ccxt does not know, or an environment that it lacks.
     """
     gateway: VenueGateway | None = importlib.import_module(f"{PACKAGE}.{ANY}").gateway(
-        name.removeprefix("ccxt:"), part, hosts, now_ns
+        name.removeprefix("ccxt:"), part, hosts, now_ns, rng, env=env, policy=policy
     )
     return gateway
 
