@@ -57,6 +57,8 @@ class Reasons:
             return "that is its minimum"
         if after is None or other is None:
             return ""
+        if sum(self._taken) == self._ask.qty and self._dearest(i, other):
+            return "that completes the order"
         whose = self._curves[other]
         theirs = whose.worst_px(self._taken[other])
         at = f"{whose.book.venue} at {self.px(theirs)}{self._after_fees()}"
@@ -112,6 +114,12 @@ class Reasons:
                 worst = j
         return worst
 
+    def _dearest(self, i: int, other: int) -> bool:
+        """Whether the last unit of curve `i` is the dearest of all; `other` has the next."""
+        one, two = self._curves[i], self._curves[other]
+        px, other_px = one.worst_px(self._taken[i]), two.worst_px(self._taken[other])
+        return self._worse(one, px, two, other_px)
+
     def _worse(self, one: Curve, px: int, other: Curve, other_px: int) -> bool:
         mine = one.sign * px * one.charge.quote * other.charge.base
         theirs = other.sign * other_px * other.charge.quote * one.charge.base
@@ -122,12 +130,11 @@ class Reasons:
         if not self._curves:
             told = "; ".join(f"{venue}: {why}" for venue, why in sorted(self._others.items()))
             return f"no venue can take any of it ({told})" if told else "there are no venues"
-        if all(taken == curve.hi for curve, taken in zip(self._curves, self._taken, strict=True)):
-            caps = "; ".join(
-                f"{curve.book.venue}: {curve.hi_why or 'its lots'}" for curve in self._curves
-            )
-            return f"every venue gives all it can ({caps})"
         lot = min(curve.lot for curve in self._curves)
         if self._ask.qty - sum(self._taken) < lot:
             return f"the rest is below the finest lot {self.qty(lot)}"
+        if all(taken == curve.hi for curve, taken in zip(self._curves, self._taken, strict=True)):
+            caps = [f"{curve.book.venue}: {curve.hi_why or 'its lots'}" for curve in self._curves]
+            others = [f"{venue}: {why}" for venue, why in sorted(self._others.items())]
+            return f"every venue gives all it can ({'; '.join([*caps, *others])})"
         return "the rest does not fit the venues' lots, minimums and what they have left"

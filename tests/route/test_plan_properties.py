@@ -206,7 +206,7 @@ def cases(draw, free: bool = False):
     )
 )
 @given(cases())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_no_split_is_better(case):
     side, venues, want, limit = case
     choices = [options(market, side, want, limit) for market in venues.values()]
