@@ -5,7 +5,7 @@ after the one before; now and then two events share a frame, and then a price ma
 A level that leaves lets the next one in, in the same frame; a level pushed out is not mentioned.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -76,6 +76,7 @@ class _Book:
     side: Side = Side.BUY  # of the entries
     before: list[BookLevel] = field(default_factory=list)  # that side, before the entries
     moved_ns: int = 0
+    parts: dict[int, tuple[int, str]] = field(default_factory=dict)  # of checksums, by price
 
     def __post_init__(self) -> None:
         book = self.exchange.book(self.listing.symbol, self.topic.depth)
@@ -120,14 +121,32 @@ class _Book:
         assert follower == window, "who applies the entries must have the window"
         return entries
 
+    def unseen(self, side: Side, pxs: Iterable[int]) -> bool:
+        """Whether the window is full and all these prices lie behind it."""
+        levels = self.levels[side]
+        if len(levels) < self.topic.depth:
+            return False
+        worst = levels[-1].px
+        return all(px < worst if side is Side.BUY else px > worst for px in pxs)
+
     def checksum(self) -> int:
         """CRC32 over the ten best asks, then the ten best bids."""
-        parts = [
-            checksum_part(self.listing, level)
+        text = "".join(
+            self._part(level)
             for side in (Side.SELL, Side.BUY)
             for level in self.levels[side][:CHECKSUM_LEVELS]
-        ]
-        return crc32("".join(parts).encode())
+        )
+        return crc32(text.encode())
+
+    def _part(self, level: BookLevel) -> str:
+        """A level's part, kept as long as the level stands: most do from frame to frame."""
+        qty, part = self.parts.get(level.px, (0, ""))
+        if qty != level.qty:
+            part = checksum_part(self.listing, level)
+            if len(self.parts) > 1_000:
+                self.parts.clear()
+            self.parts[level.px] = level.qty, part
+        return part
 
 
 class Feed:
@@ -155,7 +174,8 @@ class Feed:
         listing = topic.listing
         if listing is not None:
             self._topics[listing.symbol][topic.key] = topic
-            self._tops.setdefault(listing.symbol, self._top(listing.symbol))
+            if topic.trigger:
+                self._tops.setdefault(topic.key, self._top(listing.symbol))
             if topic.depth and topic.key not in self._books:
                 self._books[topic.key] = _Book(self._exchange, topic, listing)
         self._listeners.setdefault(topic.key, {})[conn] = None
@@ -168,6 +188,7 @@ class Feed:
             return
         self.timers.drop(topic.key)
         self._books.pop(topic.key, None)
+        self._tops.pop(topic.key, None)
         if topic.listing is not None:
             self._topics[topic.listing.symbol].pop(topic.key, None)
 
@@ -196,7 +217,6 @@ class Feed:
         self.tape.record(step)
         listing = self._exchange.listings[step.symbol]
         topics = self._topics[step.symbol]
-        top, self._tops[step.symbol] = self._tops.get(step.symbol), self._top(step.symbol)
         for topic in topics.values():
             if topic.depth:
                 if step.levels:
@@ -205,7 +225,7 @@ class Feed:
                 if step.trades:
                     trades = [(step.time_ns, trade) for trade in step.trades]
                     yield _trades(topic, listing, "update", trades)
-            elif step.trades or (topic.trigger == "bbo" and top != self._tops[step.symbol]):
+            elif self._stirs(topic, step):
                 yield self._ticker(topic, listing, "update", step.time_ns)
         if step.status is not None:
             pair = pair_text(listing, step.status)
@@ -222,20 +242,30 @@ class Feed:
 
     def _moved(self, book: _Book, step: Step) -> Iterator[Payload]:
         key = book.topic.key
+        touched: dict[Side, dict[int, int]] = {}
+        for level in step.levels:
+            touched.setdefault(level.side, {})[level.px] = level.qty
+        if all(book.unseen(side, pxs) for side, pxs in touched.items()):
+            return
         windows = dict(zip(Side, self._exchange.book(step.symbol, book.topic.depth), strict=True))
         # The side that was taken from comes before the side the rest of the taker rests on, so
         # that no frame leaves a crossed book.
-        for side in dict.fromkeys(level.side for level in step.levels):
+        for side, levels in touched.items():
             if book.entries and book.side is not side:
                 yield from self.flush(key)
-            touched = {level.px: level.qty for level in step.levels if level.side is side}
-            book.add(side, windows[side], touched, step.time_ns)
+            book.add(side, windows[side], levels, step.time_ns)
         if not book.entries or key in self.timers:
             return
         if self._rng.randrange(_MERGED_ONE_IN):
             yield from self.flush(key)
         else:
             self.timers.set(key, step.time_ns + self._rng.randint(1, _MERGE_NS))
+
+    def _stirs(self, topic: Topic, step: Step) -> bool:
+        """Whether a ticker is told: of a trade always, of the best bid and ask if asked to."""
+        before, now = self._tops[topic.key], self._top(step.symbol)
+        self._tops[topic.key] = now
+        return bool(step.trades) or (topic.trigger == "bbo" and _sizes(now) != _sizes(before))
 
     def _top(self, symbol: str) -> list[BookLevel | None]:
         return [self._exchange.best(symbol, side) for side in Side]
@@ -278,6 +308,11 @@ class Feed:
         assets = dict.fromkeys(asset for each in listings for asset in (each.base, each.quote))
         pairs = [pair_text(each, self._exchange.status(each.symbol)) for each in listings]
         return _instruments("snapshot", [asset_text(asset) for asset in assets], pairs)
+
+
+def _sizes(top: Iterable[BookLevel | None]) -> list[tuple[int, int] | None]:
+    """What a ticker tells of the top; the number of orders is not in it."""
+    return [None if level is None else (level.px, level.qty) for level in top]
 
 
 INSTRUMENTS = Topic("instrument")

@@ -4,7 +4,7 @@ A book channel is one sequence for all who listen: `seqId` is the same on every 
 snapshot is the state at the last push, and the next push builds on it for everyone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -87,6 +87,11 @@ class _Book:
         assert self.topic.listing is not None, "a book is of an instrument"
         return self.topic.listing
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a level is told that changed and changed back."""
+        return self.topic.channel.form is Form.DELTA
+
     def load(self) -> None:
         """Start over from the exchange."""
         depth = self.topic.channel.depth
@@ -105,29 +110,38 @@ class _Book:
 
         Of a stream of changes, a level that changed and changed back is told too, as recorded.
         """
-        changed_only = self.topic.channel.form is Form.FULL
         book: tuple[list[BookLevel], list[BookLevel]] | None = None
         told: dict[Side, list[BookLevel]] = {}
         for index, side in enumerate(Side):
-            before, touched = self.levels[side], self.touched[side]
             if self._whole(side):
-                now = {**before, **{px: BookLevel(*level[1:4]) for px, level in touched.items()}}
-                candidates: Iterable[int] = touched
-                now = {px: level for px, level in now.items() if level.qty}
+                told[side] = self._touched(side)
             else:
                 book = book or self.exchange.book(self.listing.symbol, self.topic.channel.depth)
-                now = {level.px: level for level in book[index]}
-                candidates = {**before, **now}
-            told[side] = [
-                now.get(px) or BookLevel(px, 0, 0)
-                for px in candidates
-                if before.get(px) != now.get(px)
-                or (px in touched and px in now and not changed_only)
-            ]
+                told[side] = self._differing(side, book[index])
             told[side].sort(reverse=side is Side.BUY)
-            self.levels[side] = now
-            touched.clear()
+            self.touched[side].clear()
         return told
+
+    def _touched(self, side: Side) -> list[BookLevel]:
+        """What to tell of a side that is in the window whole: what was touched."""
+        had, told = self.levels[side], []
+        for px, level in self.touched[side].items():
+            now = BookLevel(px, level.qty, level.orders)
+            if now.qty == 0:
+                if had.pop(px, None):
+                    told.append(now)
+            elif self.repeats or had.get(px) != now:
+                had[px] = now
+                told.append(now)
+        return told
+
+    def _differing(self, side: Side, levels: list[BookLevel]) -> list[BookLevel]:
+        """What to tell of a side of which the window shows a part."""
+        had, now = self.levels[side], {level.px: level for level in levels}
+        self.levels[side] = now
+        touched: Collection[int] = self.touched[side] if self.repeats else ()
+        told = [level for px, level in now.items() if px in touched or had.get(px) != level]
+        return told + [BookLevel(px, 0, 0) for px in had if px not in now]
 
     def _whole(self, side: Side) -> bool:
         """Whether the window holds the whole side, before and now: then only touches count."""
