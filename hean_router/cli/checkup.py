@@ -22,7 +22,7 @@ from hean_router.domain.feed import Notice, NoticeKind
 from hean_router.domain.instrument import Instrument, Pair, Trading
 from hean_router.domain.venue import Integrity
 from hean_router.runtime.clock import Clock, wall_ns
-from hean_router.runtime.http import NO_NETWORK, NO_TRUST, Http
+from hean_router.runtime.http import NO_NETWORK, NO_TRUST, Http, words_of
 from hean_router.runtime.sockets import FeedSocket
 from hean_router.venue import FeedSession, SessionEvent, by_symbol, registry
 
@@ -228,7 +228,7 @@ class Checkup:
         except ssl.SSLError as fault:
             raise self._fail("TLS", f"{host}:{port}: {fault}", NO_TRUST) from None
         except OSError as fault:
-            why = f"{host}:{port}: {fault.strerror or fault}"
+            why = f"{host}:{port}: {words_of(fault)}"
             raise self._fail("connect", why, NO_NETWORK) from None
         took = self._took(began_ns)
         tls = writer.get_extra_info("ssl_object")

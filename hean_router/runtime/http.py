@@ -1,6 +1,7 @@
 """Runs dialogues (`Ask`) with a venue's REST face, inside its limits."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -147,6 +148,11 @@ class Http:
             self._session = None
 
 
+def words_of(fault: OSError) -> str:
+    """What the system says of `fault`; asyncio puts an address in its place."""
+    return os.strerror(fault.errno) if fault.errno else str(fault)
+
+
 def _named(fault: Exception, path: str) -> VenueError:
     """What went wrong, by the step it happened in."""
     match fault:
@@ -155,7 +161,7 @@ def _named(fault: Exception, path: str) -> VenueError:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return Unreachable("TLS", str(fault), NO_TRUST)
         case aiohttp.ClientConnectorError():
-            why = fault.os_error.strerror or str(fault)
+            why = words_of(fault.os_error)
             return Unreachable("connect", f"{fault.host}:{fault.port}: {why}", NO_NETWORK)
         case _:
             return VenueError(f"{path}: {type(fault).__name__}: {fault}")

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from hean_router.domain.errors import Unreachable, VenueError
 from hean_router.domain.instrument import Instrument, Part
 from hean_router.runtime.clock import Clock
-from hean_router.runtime.http import NO_NETWORK, NO_TRUST, Http
+from hean_router.runtime.http import NO_NETWORK, NO_TRUST, Http, words_of
 from hean_router.runtime.listener import Listener
 from hean_router.telemetry import Timing
 from hean_router.venue import (
@@ -230,6 +230,6 @@ def _named(fault: Exception, url: str) -> Unreachable:
         case ssl.SSLError():
             return Unreachable("TLS", f"{url}: {fault}", NO_TRUST)
         case OSError():
-            return Unreachable("connect", f"{url}: {fault.strerror or fault}", NO_NETWORK)
+            return Unreachable("connect", f"{url}: {words_of(fault)}", NO_NETWORK)
         case _:
             return Unreachable("connect", f"{url}: {type(fault).__name__}: {fault}")
