@@ -1,6 +1,7 @@
 """Decimal text and scaled integers, against `Decimal`, which is too well known to be wrong."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -87,9 +88,8 @@ def test_plain_is_the_same_number_without_ornament(number):
 
 @given(numbers, scales)
 def test_decimals_of_is_the_least_that_holds_the_number(value, decimals):
-    number = to_decimal(value, decimals)
+    number, exact = to_decimal(value, decimals), Fraction(value, 10**decimals)
     least = decimals_of(number)
     assert least <= decimals
-    assert number == number.quantize(Decimal(1).scaleb(-least)) if abs(value) < 10**20 else True
-    if least:
-        assert number.scaleb(least - 1) % 1 != 0
+    assert (exact * 10**least).denominator == 1
+    assert least == 0 or (exact * 10 ** (least - 1)).denominator != 1
