@@ -47,6 +47,13 @@ class BooksFile(Struct, frozen=True, eq=False):
     balances: Balances
     fees: Mapping[VenueId, Fees]
 
+    def expect(self, pair: Pair) -> None:
+        """Raise `CommandError` unless these are books of `pair`."""
+        if pair != self.pair:
+            raise CommandError(
+                f"the file holds books of {self.pair}, not of {pair}", f"route {self.pair}"
+            )
+
 
 def load_books(path: Path) -> BooksFile:
     """Read the file at `path`; raises `CommandError`."""

@@ -63,6 +63,11 @@ class Curve:
         "worth",
     )
 
+    px: Sequence[int]
+    rise: Sequence[int]
+    cum: Sequence[int]
+    worth: Sequence[int]
+
     def __init__(self, ask: "Ask", book: VenueBook, fees: Fees) -> None:
         of, side, scales = book.instrument, ask.order.side, ask.scales
         part = Part.LINEAR if of.pair.settle else Part.SPOT
@@ -71,10 +76,6 @@ class Curve:
         self.fee_in_base = fee_in_base(fees.fee_in, side, part)
         self.px_mul: int = 10 ** (scales.px - of.px_decimals)
         self.qty_mul: int = 10 ** (scales.qty - of.qty_decimals)
-        self.px: Sequence[int] = ()
-        self.rise: Sequence[int] = ()
-        self.cum: list[int] = [0]
-        self.worth: list[int] = [0]
         self.px_behind: int | None = None  # of the level behind the last one read
         self.lot = of.lot * self.qty_mul
         self.lo = self.hi = 0
@@ -177,7 +178,10 @@ def curve_of(
 def _load(curve: Curve, ask: Ask, levels: Sequence[Level]) -> bool:
     """Read the levels within the limit, no deeper than the order; False if there are none."""
     prices, sizes = zip(*levels, strict=True)
-    within = _within(curve, ask, prices)
+    of = curve.book.instrument
+    within = len(prices)
+    if ask.order.limit_px is not None or of.px_min or of.px_max is not None:
+        within = _within(curve, ask, prices)
     cum = list(accumulate(sizes if within == len(sizes) else sizes[:within], initial=0))
     used = min(bisect_left(cum, -(-ask.qty // curve.qty_mul)), within)
     if not used:

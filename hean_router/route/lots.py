@@ -50,7 +50,10 @@ class Box(NamedTuple):
 
 def nested(lots: Sequence[int]) -> bool:
     """Whether each lot divides the next coarser one."""
-    ordered = sorted(set(lots))
+    grids = set(lots)
+    if len(grids) == 1:
+        return True
+    ordered = sorted(grids)
     return all(coarse % fine == 0 for fine, coarse in pairwise(ordered))
 
 

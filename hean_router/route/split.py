@@ -294,7 +294,10 @@ def filled(boxes: Sequence[Box], total: int) -> list[int]:
             low = at
             continue
         best, high = threshold, at
-        if taken - _between(box, middle, at[widest]) < total:
+        spare = taken - total
+        if spare < (box.cum[at[widest]] - box.cum[middle]) * box.mul and spare < _between(
+            box, middle, at[widest]
+        ):
             break  # any lower threshold is without this level, and so without enough
         high[widest] = middle
     assert best is not None, "the boxes hold less than their total"

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from hean_router.domain.errors import CommandError
+from hean_router.domain.instrument import Pair
 from hean_router.route import load_books, read_books
 
 GOOD = {
@@ -50,6 +51,13 @@ def test_the_issues_example_is_read_exactly():
     assert book.asks == ((10000, 96000), (10100, 100000))
     assert book.bids == ((9900, 100000),)
     assert file.balances["a"]["BTC"] == 5
+
+
+def test_books_of_another_pair_are_refused():
+    file = read_books(json.dumps(GOOD))
+    file.expect(file.pair)
+    with pytest.raises(CommandError, match="books of BTC/USDT, not of ETH/USDT"):
+        file.expect(Pair.parse("ETH/USDT"))
 
 
 def test_levels_may_stand_in_any_order():

@@ -205,6 +205,39 @@ def cases(draw, free: bool = False):
         None,
     )
 )
+# The best single venue's average is no measure for three: the ratio must be found again.
+@example(
+    (
+        Side.BUY,
+        {
+            "a": Market(((97, 5),), 1, 5, None, 200, None, 25, FeeIn.BASE, None),
+            "b": Market(
+                ((102, 2), (106, 3), (108, 7), (112, 2)),
+                1,
+                0,
+                None,
+                0,
+                None,
+                10,
+                FeeIn.RECEIVED,
+                1079,
+            ),
+            "c": Market(
+                ((102, 7), (104, 4), (105, 4), (106, 3)),
+                1,
+                0,
+                None,
+                199,
+                840,
+                10,
+                FeeIn.QUOTE,
+                None,
+            ),
+        },
+        12,
+        None,
+    )
+)
 @given(cases())
 @settings(max_examples=300, deadline=None)
 def test_no_split_is_better(case):
