@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 from collections.abc import Sequence
+from difflib import get_close_matches
 from enum import StrEnum
 from random import Random
 from typing import Any
@@ -33,6 +34,7 @@ OFFSET_FAIL_NS = 5 * SECOND  # venues refuse signed requests that are older
 ASKED = 3  # times for the clock: the quickest answer bounds it best
 CERTIFICATE_WARN_DAYS = 14
 PING_MS = 1_000  # a look is short: pings come sooner than usual
+LATER = "try again later; see the venue's own status page"
 NO_CLOCK = "set this machine's clock: chronyd or systemd-timesyncd"
 
 
@@ -181,7 +183,7 @@ class Checkup:
 
     def _broken(self, name: str, fault: VenueError) -> _Stop:
         step = fault.step if isinstance(fault, Unreachable) else name
-        return self._fail(step, str(fault).removeprefix(f"{step}: "), fault.fix)
+        return self._fail(step, str(fault).removeprefix(f"{step}: "), fault.fix or LATER)
 
     # ------------------------------------------------------------------------- reaching it
 
@@ -293,11 +295,11 @@ class Checkup:
             raise self._broken("instruments", fault) from None
         found = next((one for one in listed if one.pair == self.pair), None)
         if found is None:
-            near = registry.nearest(str(self.pair), sorted(str(one.pair) for one in listed))
+            close = get_close_matches(str(self.pair), sorted(str(one.pair) for one in listed), n=1)
             raise self._fail(
                 "instruments",
-                f"{len(listed)} listed, {self.pair} not among them{near}",
-                "name one that is: hean doctor --symbol BTC/USDT",
+                f"{len(listed)} listed, {self.pair} not among them",
+                f"name one that is: hean doctor --symbol {close[0] if close else 'BTC/USDT'}",
             )
         text = f"{len(listed)} listed in {self._took(began_ns)}; {self.pair} is {found.symbol}"
         if found.trading is Trading.OPEN:

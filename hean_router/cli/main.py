@@ -4,18 +4,21 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from hean_router import __version__
-from hean_router.cli.output import Exit, emit, error, fail, say, tell
+from hean_router.cli.output import Exit, ReaderGone, emit, error, fail, say, tell
 from hean_router.domain.errors import CommandError, HeanError
 
 if TYPE_CHECKING:  # these cost a second to import, and `--help` wants none of them
     from hean_router.app import Target
     from hean_router.config import Settings
+
+# Newer typers carry a click of their own: its exceptions are found by kinship, not by name.
+ClickException: Any = typer.BadParameter.__mro__[2]
+assert ClickException.__name__ == "ClickException", typer.BadParameter.__mro__
 
 app = typer.Typer(
     name="hean",
@@ -50,19 +53,17 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         code = end.exit_code
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         code = _interrupted()
-    except KeyboardInterrupt:
-        code = _interrupted()
-    except click.ClickException as fault:
+    except ClickException as fault:
         if as_json:
             emit(error(Exit.USAGE, fault.format_message(), "see --help of the command"))
         fault.show()
         code = Exit.USAGE
-    except BrokenPipeError:
-        # The reader has seen enough (`| head`): nothing to say, and nobody to say it to.
+    except (ReaderGone, BrokenPipeError):
+        # Nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.OK
     except (HeanError, OSError) as fault:

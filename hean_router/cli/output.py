@@ -11,6 +11,10 @@ import typer
 from hean_router.domain.errors import CommandError, ConfigError, HeanError, VenueError
 
 
+class ReaderGone(Exception):
+    """Whoever reads our output has seen enough (`| head`): no error, but nothing left to do."""
+
+
 class Exit(IntEnum):
     """What a command's exit code means."""
 
@@ -42,13 +46,18 @@ def code_of(fault: BaseException) -> Exit:
 
 def emit(value: Mapping[str, Any]) -> None:
     """One object on a line of its own, at once: the reader may be a pipe."""
-    sys.stdout.write(orjson.dumps(value).decode() + "\n")
-    sys.stdout.flush()
+    say(orjson.dumps(value).decode(), now=True)
 
 
-def say(text: str = "") -> None:
-    """A line for people."""
-    sys.stdout.write(text + "\n")
+def say(text: str = "", *, now: bool = False) -> None:
+    """A line for people; `now` for one that somebody waits for."""
+    try:
+        sys.stdout.write(text + "\n")
+        if now:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Under a name of our own: typer makes exit code 1 of the system's.
+        raise ReaderGone from None
 
 
 def tell(text: str) -> None:

@@ -127,7 +127,10 @@ def _text(data: bytes) -> str | bytes:
 
 
 class Recording:
-    """The recording of some venues, from the first connection to the end marks."""
+    """The recording of some venues, from the first connection to the end marks.
+
+    `options` go to the `Router`: its clock, dice and connector where they are not the usual ones.
+    """
 
     def __init__(
         self,
@@ -137,6 +140,7 @@ class Recording:
         out: Path,
         *,
         suffix: str,
+        **options: Any,
     ) -> None:
         for target in chosen:
             if target.venue.startswith("ccxt:"):
@@ -158,6 +162,7 @@ class Recording:
             pairs,
             listener=lambda target, part: PartTape(self.tapes[target.venue], part),
             tell=self._tell,
+            **options,
         )
 
     def _tell(self, text: str) -> None:

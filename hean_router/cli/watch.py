@@ -138,20 +138,13 @@ class Look:
             )
             if line != last:
                 last = line
-                say(line)
-                _flush()
+                say(line, now=True)
             out = ", ".join(f"{venue} ({why})" for venue, why in self.book.left_out().items())
             if out != left:
                 left = out
                 tell(f"left out: {out or 'nobody'}")
             await self.router.market.changed()
             await asyncio.sleep(PUBLISH_S)
-
-
-def _flush() -> None:
-    import sys
-
-    sys.stdout.flush()
 
 
 def _console(in_terminal: bool) -> Any:

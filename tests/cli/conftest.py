@@ -149,6 +149,7 @@ def nowhere(tmp_path):
         path.write_bytes(orjson.dumps({"venues": entries}))
         return path
 
+    write.listeners = listeners
     yield write
     for listener in listeners:
         listener.close()
