@@ -205,6 +205,18 @@ class Book:
         bid, ask = self.bids.best_px(), self.asks.best_px()
         return bid is not None and ask is not None and bid >= ask
 
+    @property
+    def beyond_window(self) -> bool:
+        """Whether the best bid or ask has left what a fetched snapshot vouches for.
+
+        Then better levels may stand that were never told.
+        """
+        if self.window is None:
+            return False
+        low, high = self.window
+        bid, ask = self.bids.best_px(), self.asks.best_px()
+        return bool((low and (bid is None or bid < low)) or (high and (ask is None or ask > high)))
+
     def within_window(self) -> int:
         """Levels on the shorter side that a fetched snapshot vouches for; large where all are."""
         if self.window is None:

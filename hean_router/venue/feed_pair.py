@@ -59,7 +59,7 @@ class FeedPair:
                 continue
             led = lead.book(instrument)
             for other in self._sessions:
-                book = other.book(instrument) if other not in self._retiring else None
+                book = _book(other, instrument) if other not in self._retiring else None
                 if book and book.live and _as_new(book, led):
                     self._lead[instrument] = other
                     out.append(BookMoved(instrument, book.live))
@@ -130,7 +130,7 @@ class FeedPair:
         if lead is not None and lead is not session:
             return
         for other in self._sessions:
-            book = other.book(instrument) if other is not session else None
+            book = _book(other, instrument) if other is not session else None
             if book and book.live and _as_new(book, session.book(instrument)):
                 self._lead[instrument] = other
                 out.append(BookMoved(instrument, book.live))
@@ -145,6 +145,11 @@ class FeedPair:
         self._state[event.instrument] = event.new
         if old is not event.new:
             out.append(StateChanged(event.instrument, old, event.new, event.reason, event.at_ns))
+
+
+def _book(session: FeedSession, instrument: Instrument) -> Book | None:
+    """What `session` has of `instrument`; None where its rules were refreshed between the two."""
+    return session.book(instrument) if session.carries(instrument) else None
 
 
 def _as_new(book: Book, than: Book) -> bool:

@@ -59,6 +59,7 @@ class _Slot:
         "retry_ns",
         "seen_ns",
         "suspicions",
+        "whole_ns",
         "why",
     )
 
@@ -72,6 +73,7 @@ class _Slot:
         self.attempts = 0
         self.why = ""  # why it is being asked for
         self.renew = False  # its subscription is in doubt too, not only its book
+        self.whole_ns = 0  # since when it needs no resync; 0 = it does
         self.gap_ns = 0  # how long it is usually silent: the longest of late, fading
         self.seen_ns = 0  # its last change when we last looked
         self.probing = False
@@ -110,6 +112,7 @@ class FeedSession:
         self._heard_ns = self._pinged_ns = self._ticked_ns = 0
         self._lag_ns: int | None = None  # least seen of our clock minus the venue's
         self._late_since_ns = self._late_last_ns = 0
+        self._woke = False  # this program slept, and nothing has shown yet that we caught up
 
     # -------------------------------------------------------------------------- for readers
 
@@ -117,6 +120,10 @@ class FeedSession:
     def instruments(self) -> Sequence[Instrument]:
         """What this session was made for."""
         return list(self._slots)
+
+    def carries(self, instrument: Instrument) -> bool:
+        """Whether it was made for `instrument` (under these rules: refreshed ones are others)."""
+        return instrument in self._slots
 
     def book(self, instrument: Instrument) -> Book:
         """The book as it stands, whatever its state; only its `live` may be read for prices."""
@@ -192,6 +199,7 @@ class FeedSession:
         fresh = self.policy.fresh
         if now_ns - self._ticked_ns > fresh.stall_ns and fresh.late_ns:
             self._slept(now_ns, events)
+        self._woke = False  # a library reads all that waits, and tells no ages
         self._heard_ns = now_ns
         for event in said:
             self._on_event(event, now_ns, events)
@@ -200,6 +208,8 @@ class FeedSession:
     def fetched(self, snapshot: Snapshot, now_ns: int) -> Sequence[SessionEvent]:
         """The answer to `FetchBook`."""
         events: list[SessionEvent] = []
+        if not self._open:
+            return events
         if (slot := self._slots.get(snapshot.instrument)) and slot.inbound:
             self._on_fetched(slot, snapshot, now_ns, events)
         return events
@@ -208,8 +218,10 @@ class FeedSession:
         """`FetchBook` could not be answered."""
         events: list[SessionEvent] = []
         slot = self._slots[instrument]
+        if not self._open:
+            return events
         slot.asked_ns = 0
-        if slot.book.state is BookState.LIVE:
+        if slot.book.state in {BookState.LIVE, BookState.STALE}:
             # Only a renewal failed: the book itself is as good as before.
             slot.inbound = False
             slot.backlog.clear()
@@ -224,7 +236,7 @@ class FeedSession:
         slot = self._slots[top.instrument]
         slot.probing = False
         slot.probe_after_ns = now_ns + self.policy.fresh.again_ns
-        if slot.book.state not in {BookState.LIVE, BookState.STALE}:
+        if not self._open or slot.book.state not in {BookState.LIVE, BookState.STALE}:
             return events
         if slot.book.version != slot.probed_version:
             slot.suspicions = 0  # it moved while we asked: it is alive
@@ -249,12 +261,20 @@ class FeedSession:
 
     def closed(self, reason: str, now_ns: int) -> Sequence[SessionEvent]:
         """The connection is gone, and every book with it."""
+        events: list[SessionEvent] = []
+        self._end(reason, now_ns, events)
+        return events
+
+    def _end(self, reason: str, now_ns: int, events: list[SessionEvent]) -> None:
         self._open = False
         self._paced.clear()
-        events: list[SessionEvent] = []
         for slot in self._slots.values():
             self._enter(slot, BookState.LOST, reason, now_ns, events)
-        return events
+
+    def _drop(self, reason: str, now_ns: int, events: list[SessionEvent]) -> None:
+        """Give the connection up; nobody reads its books while the shell closes it."""
+        self._out.append(Drop(reason))
+        self._end(reason, now_ns, events)
 
     def due(self, now_ns: int) -> Sequence[SessionEvent]:
         """Look at every timer."""
@@ -269,15 +289,14 @@ class FeedSession:
         if self._lag_ns is not None:
             self._lag_ns += TICK_NS // 5_000  # clocks drift apart; 200 ppm is worse than any
         if spec.silence_ms and now_ns - self._heard_ns > spec.silence_ms * MS:
-            self._out.append(Drop(f"silent for {spec.silence_ms / 1000:g} s"))
-            self._open = False
+            self._drop(f"silent for {spec.silence_ms / 1000:g} s", now_ns, events)
             return events
         if now_ns - self._late_last_ns > SECOND:
             self._late_since_ns = 0
         elif self._late_since_ns and now_ns - self._late_since_ns > 5 * SECOND:
             # Not a hiccup: a queue before us that does not drain, or a clock that was set.
-            self._out.append(Drop("what arrives is older than it should be, and stays so"))
-            self._open = False
+            why = "what arrives is older than it should be, and stays so"
+            self._drop(why, now_ns, events)
             return events
         if spec.ping_every_ms and now_ns - self._pinged_ns >= spec.ping_every_ms * MS:
             self._pinged_ns = now_ns
@@ -317,6 +336,8 @@ class FeedSession:
         except Desync as fault:
             counts.gaps += 1
             self._lose(slot, str(fault), now_ns, events)
+            if slot.inbound:
+                slot.backlog.append(delta)  # a snapshot must reach as far as what we have seen
             return
         if not applied:
             counts.passed_over += 1
@@ -324,21 +345,20 @@ class FeedSession:
         if delta.checksum is not None and not self._digest_holds(slot, delta.checksum):
             self._lose(slot, "checksum mismatch", now_ns, events)
             return
-        told_ns = delta.sent_ns if delta.bids or delta.asks else 0  # a sign of life has no age
-        self._judge(slot, now_ns, told_ns, events)
+        self._judge(slot, now_ns, self._doubt_of(delta, now_ns), events)
 
     def _on_snapshot(
         self, slot: _Slot, new: Snapshot, now_ns: int, events: list[SessionEvent]
     ) -> None:
         slot.counts.snapshots += 1
-        slot.book.snapshot(new, now_ns)
+        self._replace(slot, new, now_ns)
         slot.asked_ns = slot.retry_ns = 0
         slot.inbound = False
         if new.checksum is not None and not self._digest_holds(slot, new.checksum):
             self._lose(slot, "checksum mismatch in the snapshot", now_ns, events)
             return
         # Its time is that of the book's last change, however long ago: no sign of being late.
-        self._judge(slot, now_ns, 0, events)
+        self._judge(slot, now_ns, self._unaged(), events)
 
     def _digest_holds(self, slot: _Slot, told: int) -> bool:
         holds = self.codec.checksum(slot.book) == told
@@ -348,15 +368,18 @@ class FeedSession:
             slot.counts.checksums_bad += 1
         return holds
 
-    def _judge(self, slot: _Slot, now_ns: int, sent_ns: int, events: list[SessionEvent]) -> None:
-        """A whole message has been applied: say what the book is worth now."""
+    def _judge(self, slot: _Slot, now_ns: int, doubt: str, events: list[SessionEvent]) -> None:
+        """A whole message has been applied: say what the book is worth now.
+
+        `doubt` is why it may be older than it should be; empty if it is not.
+        """
         book = slot.book
         if book.crossed:
             slot.counts.crossed += book.state is not BookState.CROSSED
             self._enter(slot, BookState.CROSSED, "best bid meets best ask", now_ns, events)
             return
-        if sent_ns and self._is_late(sent_ns, now_ns):
-            self._enter(slot, BookState.STALE, "behind the venue's clock", now_ns, events)
+        if doubt:
+            self._enter(slot, BookState.STALE, doubt, now_ns, events)
             return
         slot.contradicted_ns = slot.suspicions = 0
         if book.state is not BookState.LIVE:
@@ -366,21 +389,32 @@ class FeedSession:
             slot.moved = BookMoved(book.instrument, book.live)
         events.append(slot.moved)
 
-    def _is_late(self, sent_ns: int, now_ns: int) -> bool:
-        """Whether a message is older than messages on this connection usually are."""
-        late_ns = self.policy.fresh.late_ns
+    def _doubt_of(self, delta: Delta, now_ns: int) -> str:
+        """Why a delta may be older than deltas on this connection usually are."""
+        late_ns, sent_ns = self.policy.fresh.late_ns, delta.sent_ns
         if not late_ns:
-            return False
-        lag = now_ns - sent_ns
-        if self._lag_ns is None or lag < self._lag_ns:
+            return ""
+        if not (delta.bids or delta.asks):
+            return self._unaged()  # a sign of life has no age
+        if not sent_ns:
+            self._woke = False  # this venue tells no times: nothing better will come
+            return ""
+        lag, usual = now_ns - sent_ns, self._lag_ns
+        if usual is None or lag < usual:
             self._lag_ns = lag
-        late = lag - self._lag_ns > late_ns
-        if late:
+        if usual is None:
+            return self._unaged()
+        if lag - usual > late_ns:
             self._late_since_ns = self._late_since_ns or now_ns
             self._late_last_ns = now_ns
-        else:
-            self._late_since_ns = 0
-        return late
+            return "behind the venue's clock"
+        self._late_since_ns, self._woke = 0, False
+        return ""
+
+    def _unaged(self) -> str:
+        """Why what does not say its age may be old: it waited in the same queue as what does."""
+        behind = self._woke or self._late_since_ns
+        return "of unknown age, on a connection that is behind" if behind else ""
 
     def _on_top(self, slot: _Slot, top: Top, now_ns: int, events: list[SessionEvent]) -> None:
         slot.counts.tops += 1
@@ -388,7 +422,9 @@ class FeedSession:
         if book.state not in {BookState.LIVE, BookState.STALE}:
             return
         if _agrees(top, book):
-            self._confirm(slot, now_ns, events)
+            # It came through the same queue: where that is behind, both are old.
+            if book.state is BookState.LIVE or not self._unaged():
+                self._confirm(slot, now_ns, events)
         elif not slot.contradicted_ns:
             slot.contradicted_ns = now_ns
         elif now_ns - slot.contradicted_ns > self.policy.fresh.again_ns:
@@ -437,28 +473,39 @@ class FeedSession:
         assert new.fetched, "a streamed snapshot comes through `received`"
         assert new.seq is not None, "a fetched book has a sequence"
         backlog = slot.backlog
+        # Without a delta to link to, it must reach what the book had reached.
+        old = not backlog and slot.book.seq is not None and new.seq < slot.book.seq
         while backlog and (backlog[0].seq or 0) <= new.seq:
             backlog.popleft()
             slot.counts.passed_over += 1
         slot.asked_ns = 0
-        if backlog and (backlog[0].prev_seq or 0) > new.seq:
-            # Older than what we kept: a cache answered.  Ask again; the backlog stays.
+        if old or (backlog and (backlog[0].prev_seq or 0) > new.seq):
+            # Older than what we have seen: a cache answered.  Ask again; the backlog stays.
             slot.retry_ns = now_ns + self._backoff(slot)
             return
         book = slot.book
         slot.counts.snapshots += 1
         slot.retry_ns, slot.inbound = 0, False
-        book.snapshot(new, now_ns)
-        try:
-            for delta in backlog:
-                if not book.delta(delta, now_ns):
-                    slot.counts.passed_over += 1
-        except Desync as fault:
-            slot.counts.gaps += 1
-            self._lose(slot, str(fault), now_ns, events)
-            return
-        backlog.clear()
-        self._judge(slot, now_ns, 0, events)
+        self._replace(slot, new, now_ns)
+        while backlog:
+            try:
+                applied = book.delta(backlog[0], now_ns)
+            except Desync as fault:
+                rest = tuple(backlog)
+                slot.counts.gaps += 1
+                self._lose(slot, str(fault), now_ns, events)
+                slot.backlog.extend(rest)
+                return
+            slot.counts.passed_over += not applied
+            backlog.popleft()
+        self._judge(slot, now_ns, self._unaged(), events)
+
+    def _replace(self, slot: _Slot, new: Snapshot, now_ns: int) -> None:
+        """Put `new` in the place of whatever was there."""
+        if slot.book.state not in {BookState.LIVE, BookState.STALE}:
+            slot.whole_ns = now_ns
+        slot.book.snapshot(new, now_ns)
+        slot.seen_ns = now_ns  # how long it took says nothing of how quiet the book is
 
     # -------------------------------------------------------------------------- states
 
@@ -482,14 +529,13 @@ class FeedSession:
         slot.book.confirmed_ns = now_ns
         slot.suspicions = slot.contradicted_ns = 0
         if slot.book.state is BookState.STALE:
-            self._judge(slot, now_ns, 0, events)
+            self._judge(slot, now_ns, "", events)
 
     def _lose(self, slot: _Slot, reason: str, now_ns: int, events: list[SessionEvent]) -> None:
         """Its proof has failed: nobody may read it, and it is asked for anew."""
-        if slot.book.state is BookState.LIVE and (
-            now_ns - slot.book.since_ns > self.policy.settle_ns
-        ):
+        if slot.whole_ns and now_ns - slot.whole_ns > self.policy.settle_ns:
             slot.attempts = 0
+        slot.whole_ns = 0
         waiting = slot.asked_ns or slot.retry_ns
         self._enter(slot, BookState.LOST, reason, now_ns, events)
         slot.backlog.clear()
@@ -541,6 +587,8 @@ class FeedSession:
         fresh, book = self.policy.fresh, slot.book
         if slot.retry_ns and now_ns >= slot.retry_ns:
             self._ask(slot, now_ns, events)
+        elif slot.asked_ns and self._paced and not self.codec.fetches:
+            slot.asked_ns = now_ns  # our own frames still wait for their turn: nobody is late
         elif slot.asked_ns and now_ns - slot.asked_ns > fresh.sync_ns:
             slot.asked_ns = 0
             if book.state is BookState.LIVE:
@@ -549,6 +597,8 @@ class FeedSession:
             else:
                 self._plan_resync(slot, "no snapshot came", now_ns, events)
         match book.state:
+            case BookState.LIVE if book.beyond_window:
+                self._lose(slot, "the price has left what was fetched", now_ns, events)
             case BookState.LIVE | BookState.STALE:
                 self._doubt(slot, now_ns, events)
                 if (
@@ -589,7 +639,9 @@ class FeedSession:
     def _slept(self, now_ns: int, events: list[SessionEvent]) -> None:
         """Nobody looked at the clock for too long: what we hold, and what waits, is old."""
         slept = (now_ns - self._ticked_ns) / SECOND
+        self._woke = True
         for slot in self._slots.values():
+            slot.probed_version = -1  # an answer under way was given before, or may have been
             if slot.book.state is BookState.LIVE:
                 reason = f"this program slept for {slept:.1f} s"
                 self._enter(slot, BookState.STALE, reason, now_ns, events)
