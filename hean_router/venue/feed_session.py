@@ -112,7 +112,7 @@ class FeedSession:
         self._heard_ns = self._pinged_ns = self._ticked_ns = 0
         self._lag_ns: int | None = None  # least seen of our clock minus the venue's
         self._late_since_ns = self._late_last_ns = 0
-        self._woke = False  # this program slept, and nothing has shown yet that we caught up
+        self._woke_until_ns = 0  # we slept: until then what does not say its age may have waited
 
     # -------------------------------------------------------------------------- for readers
 
@@ -199,7 +199,7 @@ class FeedSession:
         fresh = self.policy.fresh
         if now_ns - self._ticked_ns > fresh.stall_ns and fresh.late_ns:
             self._slept(now_ns, events)
-        self._woke = False  # a library reads all that waits, and tells no ages
+        self._woke_until_ns = 0  # a library reads all that waits, and tells no ages
         self._heard_ns = now_ns
         for event in said:
             self._on_event(event, now_ns, events)
@@ -358,7 +358,7 @@ class FeedSession:
             self._lose(slot, "checksum mismatch in the snapshot", now_ns, events)
             return
         # Its time is that of the book's last change, however long ago: no sign of being late.
-        self._judge(slot, now_ns, self._unaged(), events)
+        self._judge(slot, now_ns, self._unaged(now_ns), events)
 
     def _digest_holds(self, slot: _Slot, told: int) -> bool:
         holds = self.codec.checksum(slot.book) == told
@@ -395,25 +395,24 @@ class FeedSession:
         if not late_ns:
             return ""
         if not (delta.bids or delta.asks):
-            return self._unaged()  # a sign of life has no age
+            return self._unaged(now_ns)  # a sign of life has no age
         if not sent_ns:
-            self._woke = False  # this venue tells no times: nothing better will come
-            return ""
+            return ""  # this venue tells no times: nothing better will come
         lag, usual = now_ns - sent_ns, self._lag_ns
         if usual is None or lag < usual:
             self._lag_ns = lag
         if usual is None:
-            return self._unaged()
+            return self._unaged(now_ns)
         if lag - usual > late_ns:
             self._late_since_ns = self._late_since_ns or now_ns
             self._late_last_ns = now_ns
             return "behind the venue's clock"
-        self._late_since_ns, self._woke = 0, False
+        self._late_since_ns = self._woke_until_ns = 0
         return ""
 
-    def _unaged(self) -> str:
+    def _unaged(self, now_ns: int) -> str:
         """Why what does not say its age may be old: it waited in the same queue as what does."""
-        behind = self._woke or self._late_since_ns
+        behind = now_ns < self._woke_until_ns or self._late_since_ns
         return "of unknown age, on a connection that is behind" if behind else ""
 
     def _on_top(self, slot: _Slot, top: Top, now_ns: int, events: list[SessionEvent]) -> None:
@@ -423,7 +422,7 @@ class FeedSession:
             return
         if _agrees(top, book):
             # It came through the same queue: where that is behind, both are old.
-            if book.state is BookState.LIVE or not self._unaged():
+            if book.state is BookState.LIVE or not self._unaged(now_ns):
                 self._confirm(slot, now_ns, events)
         elif not slot.contradicted_ns:
             slot.contradicted_ns = now_ns
@@ -498,7 +497,7 @@ class FeedSession:
                 return
             slot.counts.passed_over += not applied
             backlog.popleft()
-        self._judge(slot, now_ns, self._unaged(), events)
+        self._judge(slot, now_ns, self._unaged(now_ns), events)
 
     def _replace(self, slot: _Slot, new: Snapshot, now_ns: int) -> None:
         """Put `new` in the place of whatever was there."""
@@ -639,7 +638,7 @@ class FeedSession:
     def _slept(self, now_ns: int, events: list[SessionEvent]) -> None:
         """Nobody looked at the clock for too long: what we hold, and what waits, is old."""
         slept = (now_ns - self._ticked_ns) / SECOND
-        self._woke = True
+        self._woke_until_ns = now_ns + self.policy.fresh.again_ns
         for slot in self._slots.values():
             slot.probed_version = -1  # an answer under way was given before, or may have been
             if slot.book.state is BookState.LIVE:
