@@ -1,6 +1,6 @@
 """Any venue that ccxt knows, as `ccxt:ID`: its books and trades, at the gateway.
 
-ccxt does its own I/O, so it cannot be a codec.  `gateway.py`, the one file below the runtime that
+ccxt does its own I/O, so it cannot be a codec.  `feed.py`, the one file below the runtime that
 may wait, reads `watch_order_book` (where the venue lacks it, `fetch_order_book` in turn) and hands
 each answer, a whole book with a running number, to the same `FeedSession` that judges every native
 venue: so states, freshness, quarantine and backoff are the same.  Nothing proves such a book
@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Any
 
 from connectors.ccxt_any import library
-from connectors.ccxt_any.gateway import AnyGateway
+from connectors.ccxt_any.feed import AnyGateway
 from hean_router import kit
 
 # Where ccxt does not tell a fee it is taken for this: rather too dear than too cheap.  Say what you

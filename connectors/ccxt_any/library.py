@@ -31,7 +31,7 @@ def exchange(id: str, part: kit.Part, hosts: Mapping[str, str], env: str) -> Any
     if env == "sim" and not hosts:
         raise kit.CommandError(f"ccxt:{id}: a simulator has no URL of its own", "give its hosts")
     if env not in {"live", "sim"}:
-        if "test" not in made.urls:
+        if not made.urls.get("test"):
             raise kit.CommandError(
                 f"ccxt:{id}: ccxt knows no {env!r} environment there", "allowed: live, sim"
             )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
+from math import ceil
 from typing import Any, TypeAlias
 
 from hean_router import kit
@@ -75,7 +76,7 @@ def instrument_of(
         max_qty=None if most is None else int(most * size * 10**qty_decimals),
         min_notional=_number(cost.get("min")) or Decimal(0),
         max_notional=_number(cost.get("max")),
-        px_min=0 if px_min is None else -int(-px_min * 10**px_decimals // 1),
+        px_min=0 if px_min is None else ceil(px_min * 10**px_decimals),
         px_max=None if px_max is None else int(px_max * 10**px_decimals),
         contract_size=size,
         trading=kit.Trading.HALTED if market.get("active") is False else kit.Trading.OPEN,

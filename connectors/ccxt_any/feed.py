@@ -168,9 +168,9 @@ class AnyGateway:
         held_ns = max(0, self._hold_until_ns - self.now_ns())
         return held_ns + self._rng.randrange(0, bound_ns)
 
-    def board(self, old: _Line | None) -> _Line:
-        """The line to stream from, after `old` has failed or come into doubt."""
-        if self._line is None or (self._line is old and old.stood):
+    def board(self, old: _Line | None, flee: bool) -> _Line:
+        """The line to stream from; `flee` if `old` is in doubt, or failed after it had stood."""
+        if self._line is None or (self._line is old and flee):
             self._line = self._new_line()  # `old` is closed when its last rider leaves
         line = self._line
         line.riders += 1
@@ -209,6 +209,7 @@ class Stream:
         self._sink = sink
         self._reader = Reader(instrument)
         self._line: _Line | None = None
+        self._flee = False  # the line had stood before it failed us: it may hold old things
         self.session = gate.session(instrument)
         self._seq = 0
         self._held: Levels | None = None  # what the session's book was last told
@@ -242,13 +243,15 @@ class Stream:
         """One session, until its stream fails: raises what ended it."""
         reason = "a fault of our own"
         if self.gate.streaming:
-            self._line = self.gate.board(self._line)
+            self._line = self.gate.board(self._line, self._flee)
+            self._flee = False
         self._open(self.gate.now_ns())
         try:
             self._follow_trades()
             await self._pump()
         except kit.VenueError as fault:
             reason = str(fault)
+            self._flee = self._line is not None and self._line.stood
             raise
         except asyncio.CancelledError:
             reason = "closed by us"
@@ -300,7 +303,7 @@ class Stream:
         self._answer = self._glimpse = None
         if self._line is None:
             return
-        old, self._line = self._line, self.gate.board(self._line)
+        old, self._line = self._line, self.gate.board(self._line, self._line.stood)
         if self._line is not old:
             for task in (self._watch, self._trades):
                 if task is not None:
