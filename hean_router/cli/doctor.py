@@ -6,7 +6,6 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import typer
 
 from hean_router import __version__
 from hean_router.app import Target, targets
+from hean_router.book import Book
 from hean_router.cli.checkup import Check, Checkup, Status
 from hean_router.cli.live import go
 from hean_router.cli.output import Exit, emit, say
@@ -44,10 +44,11 @@ def doctor(
         chosen = _chosen(settings, venue, env, venues_from)
         pair = Pair.parse(symbol or settings.feeds.symbols[0])
         clock = steady_clock()
+        passed = {target.venue: why for target in chosen if (why := _passed_over(target, pair))}
         checkups = [
             Checkup(target, pair, settings, clock, seconds)
             for target in chosen
-            if not target.venue.startswith("ccxt:")
+            if target.venue not in passed
         ]
         installation.append(_configured(config))
     except ConfigError as fault:
@@ -56,10 +57,24 @@ def doctor(
         raise typer.Exit(Exit.CONFIG) from None
     if not as_json:
         _show("installation", installation)
-    found = go(_look(checkups, as_json=as_json))
+        for name, check in passed.items():
+            _show(name, [check])
+    found = {name: [check] for name, check in passed.items()}
+    found |= go(_look(checkups, as_json=as_json))
     if as_json:
         _tell(installation, found, as_json=True)
     raise typer.Exit(_code(installation, found))
+
+
+def _passed_over(target: Target, pair: Pair) -> Check | None:
+    """Why there is nothing to look at, if so."""
+    if target.venue.startswith("ccxt:"):
+        text = "a library speaks to it: its steps cannot be seen from here"
+        return Check("steps", Status.WARN, text, f"hean book {pair} --venues {target.venue}")
+    if pair.part not in registry.connector(target.venue).spec.parts:
+        text = f"no {pair.part} market, so no {pair}"
+        return Check("instruments", Status.WARN, text, "hean doctor --symbol BTC/USDT")
+    return None
 
 
 def _chosen(settings: Settings, venue: str, env: str, venues_from: Path | None) -> Sequence[Target]:
@@ -151,10 +166,10 @@ def _name(requirement: str) -> str:
 
 
 def _books() -> Check:
-    """Which twin of the hot path runs."""
-    if find_spec("hean_router.native") is None:
-        return Check("books", Status.OK, "in Python; there is no compiled twin in this version")
-    return Check("books", Status.OK, "compiled")
+    """Which twin of the hot path runs: the books themselves know."""
+    if Book.__module__.startswith("hean_router.native"):
+        return Check("books", Status.OK, "compiled")
+    return Check("books", Status.OK, "in Python; the compiled twin is not built")
 
 
 def _loop() -> Check:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # these cost a second to import, and `--help` wants none of t
 ClickException: Any = typer.BadParameter.__mro__[2]
 assert ClickException.__name__ == "ClickException", typer.BadParameter.__mro__
 
+CTRL_C = 130  # what newer typers make of a KeyboardInterrupt; no code of ours
+
 app = typer.Typer(
     name="hean",
     help="One book from many crypto venues, and a route through it.",
@@ -52,6 +54,8 @@ def main() -> None:
     as_json = "--json" in sys.argv
     try:
         code = app(standalone_mode=False)
+        if code == CTRL_C:
+            code = _interrupted()
         sys.stdout.flush()
     except typer.Exit as end:
         code = end.exit_code

@@ -142,6 +142,14 @@ def test_a_symbol_that_is_not_listed_fails_with_the_nearest(hean, town):
     assert last["fix"].endswith(" BTC/USDT")
 
 
+def test_a_market_that_a_venue_has_not_is_no_failure(hean, town):
+    args = ("doctor", "--venue", "kraken", "--symbol", "BTC/USDT:USDT", "--venues-from", town)
+    told = hean(*args, "--json")
+    assert told.code == 0
+    (check,) = told.json()["venues"]["kraken"]
+    assert (check["status"], check["text"]) == ("warn", "no linear market, so no BTC/USDT:USDT")
+
+
 def test_a_bad_configuration_is_a_check_that_failed(hean, tmp_path):
     (tmp_path / "router.toml").write_text("[feedz]\n")
     told = hean("doctor", "--config", tmp_path, "--json")

@@ -56,8 +56,8 @@ def well_formed(told):
         # `same_id`: bookTicker and depth event end at one update id.  `in_step`: the depth event
         # came right behind that bookTicker (the futures' figures of INDEX.md).  `every`: at a
         # depth event's end the last bookTicker at or before it rules.
-        ("spot_btcusdt_20240808", "BTC/USDT", 564, 560, 3_448),
-        ("spot_ethusdt_20240808", "ETH/USDT", 577, 550, 3_432),
+        ("spot_btcusdt_20240808", "BTC/USDT", 564, 560, 3_449),
+        ("spot_ethusdt_20240808", "ETH/USDT", 577, 550, 3_433),
         ("usdm_btcusdt_20240808", "BTC/USDT:USDT", 629, 447, None),
         ("usdm_ethusdt_20240808", "ETH/USDT:USDT", 551, 426, None),
     ],

@@ -49,12 +49,12 @@ def test_the_stream_rebuilds_into_the_view(hean, town):
     assert told.code == 0
     messages = told.lines()
     assert messages[0]["type"] == "snapshot"
-    assert len(messages) > 5
+    assert len(messages) > 2
     follower = DepthFollower("ETH/USDT")
     for message in messages:
         assert follower.take(depth_message(message)) is Took.APPLIED
     assert len(follower.bids()) == len(follower.asks()) == 5
-    assert set(follower.venues) == set(VENUES)
+    assert follower.venues.keys() | follower.left_out.keys() <= set(VENUES)
 
 
 def test_a_watch_without_a_terminal_writes_lines(hean, town):

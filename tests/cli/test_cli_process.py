@@ -104,6 +104,19 @@ def test_ctrl_c_while_nobody_answers_ends_too(nowhere):
     assert (code, out) == (8, "")
 
 
+def test_ctrl_c_in_the_middle_of_a_capture(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    asked = ("book", "--venue", "okx", "--symbol", "BTC/USDT", "--frames", pipe)
+    process = start(*asked, env={**os.environ, "TMPDIR": str(tmp_path)})
+    with pipe.open("wb"):  # open on both ends: it reads, and waits for more
+        process.send_signal(signal.SIGINT)
+        code, out, err = finish(process)
+    assert (code, out) == (8, "")
+    assert "interrupted" in err
+    assert list(tmp_path.iterdir()) == [pipe], "its copy is still there"
+
+
 def test_ctrl_c_ends_a_recording_with_8_and_a_whole_file(hean, town, tmp_path):
     process = start(
         *("record", "kraken", "--symbols", "BTC/USDT", "--out", tmp_path, "--venues-from", town),

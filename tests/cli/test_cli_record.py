@@ -11,7 +11,7 @@ from hean_router.app import Target
 from hean_router.cli.record import Recording
 from hean_router.config import Settings
 from hean_router.domain.instrument import Pair
-from hean_router.replay import open_capture
+from hean_router.replay import Captured, open_capture, part_of_record
 from hean_router.sim import server
 from hean_router.sim.contract import Send
 from hean_router.sim.exchange import Side
@@ -162,6 +162,13 @@ def test_the_command_records_and_sums_up(hean, town, tmp_path):
         assert json.loads(lines[-1])["kind"] == "end"
         asked = ("book", "--venue", file["venue"], "--symbol", "BTC/USDT", "--frames", file["path"])
         assert hean(*asked, "--json").json()["state"] == "live"
+
+
+def test_a_connections_name_tells_its_part_whatever_the_address_says():
+    # `perp` stands for perpetuals in addresses; here it is somebody's coin.
+    url = "http://127.0.0.1:80/api/v3/depth?symbol=PERPUSDT&limit=500"
+    answer = Captured(0, "http", "binance.spot.rest", b"{}", url)
+    assert part_of_record(answer) == "spot"
 
 
 BAD = [  # what is wrong, arguments, exit code, what the error says
