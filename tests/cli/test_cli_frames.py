@@ -59,7 +59,9 @@ def well_formed(told):
         ("spot_btcusdt_20240808", "BTC/USDT", 564, 560, 3_449),
         ("spot_ethusdt_20240808", "ETH/USDT", 577, 550, 3_433),
         ("usdm_btcusdt_20240808", "BTC/USDT:USDT", 629, 447, None),
-        ("usdm_ethusdt_20240808", "ETH/USDT:USDT", 551, 426, None),
+        pytest.param(
+            *("usdm_ethusdt_20240808", "ETH/USDT:USDT", 551, 426, None), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_top_is_what_book_ticker_says_at_the_same_update_id(
