@@ -13,8 +13,9 @@ from hean_router.domain.errors import Unreachable, VenueError
 from hean_router.domain.instrument import Part
 from hean_router.domain.venue import VenueSpec
 from hean_router.runtime.clock import Clock
+from hean_router.runtime.limits import SECOND, Limits, held_s
 from hean_router.runtime.listener import Listener
-from hean_router.venue import Answer, Ask, HttpRequest, Limiter
+from hean_router.venue import Answer, Ask, HttpRequest
 
 T = TypeVar("T")
 
@@ -24,14 +25,23 @@ NO_TRUST = "check this machine's clock and certificates, and any proxy that brea
 TIMEOUT_S = 10.0
 BODY_MAX = 64 << 20  # bytes after decompression; the longest honest answer is about 20 MB
 WAIT_MAX_NS = 30_000_000_000
-# How long to hold back after such an answer, where the venue does not say (Bybit bans an address
-# that asks too much for ten minutes by 403; Binance's 418 always says).
-_HOLD_S = {403: 600, 418: 120, 429: 10}
+# What reading a hostile answer may raise: anything but `VenueError` is no reason to end a program.
+_UNREADABLE = (
+    MsgspecError,
+    ArithmeticError,  # decimal's InvalidOperation
+    AssertionError,  # a tick of 0
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class Http:
     """One venue's REST face.  `connector` makes aiohttp's connector (the virtual loop has its own).
 
+    `limits` are shared with whoever else speaks to the venue from here: it counts by address.
     `direct` keeps the environment's proxy out, for sockets too: simulators are on this machine, or
     in this process.
 
@@ -49,15 +59,16 @@ class Http:
         listener: Listener | None = None,
         *,
         direct: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.spec, self.hosts = spec, hosts
+        self.limits = limits or Limits(spec, clock)
         self.direct = direct or connector is not None
         self.requests = 0
         self._clock = clock
         self._connector, self._listener = connector, listener
         self._headers = dict(headers or {})  # what this environment wants on every request
         self._session: aiohttp.ClientSession | None = None
-        self._limits = {name: Limiter(limit, 0.8) for name, limit in spec.rest_limits.items()}
 
     async def ask(self, part: Part, ask: Ask[T], timeout_s: float = TIMEOUT_S) -> T:
         """Carry `ask` to its end and return what it returns."""
@@ -67,7 +78,7 @@ class Http:
                 answer = await self._answer(part, request, timeout_s)
                 try:
                     request = ask.send(answer)
-                except (MsgspecError, ValueError, KeyError, IndexError, TypeError) as fault:
+                except _UNREADABLE as fault:
                     why = f"{request.path}: unreadable answer ({type(fault).__name__}: {fault})"
                     raise VenueError(f"{why}: {answer.status} {answer.body[:120]!r}") from fault
         except StopIteration as end:
@@ -77,8 +88,14 @@ class Http:
             ask.close()
 
     async def _answer(self, part: Part, request: HttpRequest, timeout_s: float) -> Answer:
-        await self._pay(request)
-        url = self.url(part, request)
+        try:
+            url = self.url(part, request)
+        except ValueError as fault:
+            raise VenueError(f"{request.path}: {fault}", NO_NETWORK) from None
+        try:
+            await self.limits.rest(str(url), request.bucket).wait(request.cost, WAIT_MAX_NS)
+        except VenueError as fault:
+            raise VenueError(f"{request.path}: {fault}") from None
         self.requests += 1
         try:
             async with (
@@ -91,21 +108,29 @@ class Http:
                     allow_redirects=False,
                 ) as response,
             ):
-                body = await response.content.read(BODY_MAX + 1)
-                while not response.content.at_eof() and len(body) <= BODY_MAX:
-                    body += await response.content.read(BODY_MAX + 1 - len(body))
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                self._heed(str(url), request.bucket, response.status, headers)
+                body = await _read(response)
         except TimeoutError:
             raise VenueError(f"{request.path}: no answer within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as fault:
             raise _named(fault, request.path) from fault
-        if len(body) > BODY_MAX:
+        if body is None:
             raise VenueError(f"{request.path}: answer larger than {BODY_MAX >> 20} MiB")
         if self._listener is not None:
             self._listener.answered(str(url), response.status, body, self._clock())
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        if response.status in _HOLD_S:
-            self._hold(request.bucket, response.status, headers.get("retry-after", ""))
         return Answer(response.status, headers, body)
+
+    def _heed(self, url: str, bucket: str, status: int, headers: Mapping[str, str]) -> None:
+        """Where the venue says to wait, nobody asks meanwhile, whatever becomes of the body."""
+        now_ns = self._clock()
+        if not (wait_s := held_s(status, headers, now_ns)):
+            return
+        until_ns, why = now_ns + wait_s * SECOND, f"HTTP {status}"
+        if status in {403, 418}:  # our address is shut out, not only this kind of question
+            self.limits.ban(url, until_ns, why)
+        else:
+            self.limits.rest(url, bucket).block(until_ns, why)
 
     def url(self, part: Part, request: HttpRequest) -> URL:
         """Where `request` goes; the query is kept to the letter."""
@@ -113,30 +138,12 @@ class Http:
         query = f"?{request.query}" if request.query else ""
         return URL(f"{base}{request.path}{query}", encoded=True)
 
-    async def _pay(self, request: HttpRequest) -> None:
-        """Wait for the request's turn; refuse where that would be longer than it is worth."""
-        limiter = self._limits.get(request.bucket)
-        if limiter is None:
-            return
-        while wait_ns := limiter.take(request.cost, self._clock()):
-            if wait_ns > WAIT_MAX_NS:
-                seconds = wait_ns / 1e9
-                raise VenueError(
-                    f"{request.path}: held back by the venue's limit for {seconds:.0f} s"
-                )
-            await asyncio.sleep(wait_ns / 1e9)
-
-    def _hold(self, bucket: str, status: int, retry_after: str) -> None:
-        """The venue says to wait: nobody asks meanwhile."""
-        seconds = int(retry_after) if retry_after.isdecimal() else _HOLD_S[status]
-        if limiter := self._limits.get(bucket):
-            limiter.block(self._clock() + min(seconds, 3 * 86_400) * 1_000_000_000)
-
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=self._connector() if self._connector else None,
                 auto_decompress=True,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours covers all
                 trust_env=not self.direct,
             )
         return self._session
@@ -146,6 +153,17 @@ class Http:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The whole body, decompressed; None if it is longer than any honest one."""
+    pieces, size = [], 0
+    while piece := await response.content.read(1 << 20):
+        pieces.append(piece)
+        size += len(piece)
+        if size > BODY_MAX:
+            return None
+    return b"".join(pieces)
 
 
 def words_of(fault: OSError) -> str:

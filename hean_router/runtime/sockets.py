@@ -5,7 +5,6 @@ on scheduling.
 """
 
 import asyncio
-import logging
 import socket as socket_names
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,12 +12,19 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+)
 
 from hean_router.domain.errors import Unreachable, VenueError
 from hean_router.domain.instrument import Instrument, Part
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.http import NO_NETWORK, NO_TRUST, Http, words_of
+from hean_router.runtime.limits import SECOND, held_s
 from hean_router.runtime.listener import Listener
 from hean_router.telemetry import Timing
 from hean_router.venue import (
@@ -26,21 +32,27 @@ from hean_router.venue import (
     Drop,
     FeedSession,
     FetchBook,
+    Frame,
     ProbeTop,
     Relist,
     Send,
     SessionEvent,
 )
 
-log = logging.getLogger(__name__)
-
 OPEN_S = 10.0
+SEND_S = 5.0  # a frame of ours that the peer's system does not take in this time: it is gone
+CLOSE_S = 2.0
+LOOK_S = 1.0  # at least this often are timers looked at
+OURS = "a fault of our own"
 FRAME_MAX = 16 << 20  # bytes; the longest honest frame (Kraken's instruments) is about 0.5 MB
 Sink: TypeAlias = Callable[[FeedSession, Sequence[SessionEvent], int], None]
 
 
 class FeedSocket:
-    """One market-data connection, from opening to closing."""
+    """One market-data connection, from opening to closing.
+
+    `family` restricts it to addresses of one kind (`socket.AF_INET`); 0 = as the system prefers.
+    """
 
     def __init__(
         self,
@@ -54,14 +66,17 @@ class FeedSocket:
         relist: Callable[[Instrument], None] | None = None,
         listener: Listener | None = None,
         timing: Timing | None = None,
+        family: int = 0,
     ) -> None:
         self.url, self.session = url, session
         self.opened_ns = 0  # when the connection stood; 0 = not yet
         self._part, self._http, self._clock, self._sink = part, http, clock, sink
         self._relist, self._listener = relist, listener
         self._conn = ""  # what the listener calls this connection
-        self._asking: set[asyncio.Task[None]] = set()
+        self._family = family
+        self._tasks: set[asyncio.Task[None]] = set()  # timers, and requests under way
         self._drop = ""
+        self._fault: BaseException | None = None
         self._socket: ClientConnection | None = None
         self._timing = timing or Timing()
 
@@ -73,27 +88,39 @@ class FeedSocket:
     async def run(self) -> str:
         """Connect and pump until the connection ends; returns why it ended.
 
-        Raises `VenueError` if it could not be opened.  Cancelling closes it.
+        Raises `VenueError` if it could not be opened, and whatever fault of our own, of any of its
+        tasks, made it end.  Cancelling closes it.
         """
         socket = self._socket = await self._connect()
-        reason = "closed by us"
+        reason = OURS
         self.opened_ns = self._clock()
         if self._listener is not None:
             self._conn = self._listener.connected(self.url, self.opened_ns)
-        timers = asyncio.create_task(self._timers(socket))
+        self._spawn(self._timers(socket))
         try:
             reason = await self._pump(socket)
+        except asyncio.CancelledError:
+            reason = "closed by us"
+            raise
         finally:
-            timers.cancel()
-            for task in self._asking:
+            # First what needs no waiting: it is done whoever cancels us meanwhile.
+            tasks = tuple(self._tasks)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(timers, *self._asking, return_exceptions=True)
-            now_ns = self._clock()
-            if self._listener is not None:
-                self._listener.closed(self._conn, reason, now_ns)
-            self._sink(self.session, self.session.closed(reason, now_ns), now_ns)
-            await self._close(socket)
+            try:
+                self._say_closed(reason)
+            finally:
+                await self._close(socket)
+                await asyncio.gather(*tasks, return_exceptions=True)
+        if self._fault is not None:
+            raise self._fault
         return reason
+
+    def _say_closed(self, reason: str) -> None:
+        now_ns = self._clock()
+        if self._listener is not None:
+            self._listener.closed(self._conn, reason, now_ns)
+        self._sink(self.session, self.session.closed(reason, now_ns), now_ns)
 
     async def _connect(self) -> ClientConnection:
         try:
@@ -102,16 +129,36 @@ class FeedSocket:
                 max_size=FRAME_MAX,
                 max_queue=256,
                 open_timeout=OPEN_S,
-                close_timeout=2,
+                close_timeout=CLOSE_S,
                 compression=None,  # costs more time than it saves where the books are
                 proxy=None if self._http.direct else True,  # True: the environment's, if any
+                family=self._family,
                 # The session's own pings and silence bound find a dead peer sooner.
                 ping_interval=None,
             )
         except TimeoutError:
             raise Unreachable("connect", f"{self.url}: not within {OPEN_S:g} s") from None
-        except (OSError, InvalidHandshake, InvalidURI, EOFError) as fault:
+        except InvalidStatus as fault:
+            self._heed(fault)
             raise _named(fault, self.url) from fault
+        except (
+            OSError,
+            EOFError,
+            InvalidHandshake,
+            InvalidProxy,
+            InvalidURI,
+            ValueError,  # a host name that is none
+            ImportError,  # a proxy of a kind that needs a package we do not bring
+        ) as fault:
+            raise _named(fault, self.url) from fault
+
+    def _heed(self, refused: InvalidStatus) -> None:
+        """Where the venue says to wait, nobody knocks meanwhile."""
+        status, now_ns = refused.response.status_code, self._clock()
+        headers = {name.lower(): value for name, value in refused.response.headers.raw_items()}
+        if wait_s := held_s(status, headers, now_ns):
+            gate = self._http.limits.connects(self.url)
+            gate.block(now_ns + wait_s * SECOND, f"HTTP {status}")
 
     async def _pump(self, socket: ClientConnection) -> str:
         session, clock, sink = self.session, self._clock, self._sink
@@ -129,25 +176,18 @@ class FeedSocket:
                 observe(clock() - now_ns)
                 await self._carry_out(socket)
         except ConnectionClosed as end:
-            if not self._drop:
-                told = end.rcvd
-                return f"closed by the venue ({told.code} {told.reason})" if told else "cut"
+            return self._drop or _ending(end)
         return self._drop
 
     async def _timers(self, socket: ClientConnection) -> None:
-        """Call `due` on time.  Its own faults end the connection, loudly."""
+        """Call `due` on time."""
         session, clock = self.session, self._clock
-        try:
-            while True:
-                await asyncio.sleep(max(0.0, (session.wake_at_ns - clock()) / 1e9))
-                now_ns = clock()
-                await self._after(socket, session.due(now_ns), now_ns)
-        except ConnectionClosed:
-            pass  # the pump sees it too, and says why
-        except Exception:
-            log.exception("timers of %s failed", self.url)
-            self._abort(socket, "a fault of our own")
-            raise
+        while True:
+            wait_s = (session.wake_at_ns - clock()) / SECOND
+            # Bounded, so that no clock that is set can keep them from being looked at.
+            await asyncio.sleep(min(max(0.0, wait_s), LOOK_S))
+            now_ns = clock()
+            await self._after(socket, session.due(now_ns), now_ns)
 
     async def _after(
         self, socket: ClientConnection, events: Sequence[SessionEvent], now_ns: int = 0
@@ -163,9 +203,7 @@ class FeedSocket:
     async def _do(self, socket: ClientConnection, command: Command) -> None:
         match command:
             case Send(frame=frame):
-                if self._listener is not None:
-                    self._listener.sent(self._conn, frame.data, self._clock())
-                await socket.send(frame.data, text=not frame.binary)
+                await self._send(socket, frame)
             case FetchBook(instrument=instrument):
                 self._spawn(self._fetch(socket, instrument))
             case ProbeTop(instrument=instrument):
@@ -176,27 +214,44 @@ class FeedSocket:
             case Drop(reason=reason):
                 self._abort(socket, reason)
 
+    async def _send(self, socket: ClientConnection, frame: Frame) -> None:
+        if self._listener is not None:
+            self._listener.sent(self._conn, frame.data, self._clock())
+        try:
+            async with asyncio.timeout(SEND_S):
+                await socket.send(frame.data, text=not frame.binary)
+        except TimeoutError:  # whoever waits here neither reads nor looks at its timers
+            self._abort(socket, f"takes nothing that we send, for {SEND_S:g} s")
+
     def _abort(self, socket: ClientConnection, reason: str) -> None:
         """End at once: a peer that is gone does not answer a closing handshake."""
-        self._drop = reason
+        self._drop = self._drop or reason
         socket.transport.abort()
 
     async def _close(self, socket: ClientConnection) -> None:
-        if self._drop:
-            socket.transport.abort()
-        else:
-            await socket.close()
+        try:
+            if not self._drop:
+                await socket.close()
+        finally:
+            socket.transport.abort()  # whatever is left of it
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
-        self._asking.add(task)
-        task.add_done_callback(self._asked)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
-    def _asked(self, task: asyncio.Task[None]) -> None:
-        self._asking.discard(task)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A fault of a timer or a request ends the connection, loudly: it would never be made up.
+
+        A closed connection is no fault: the pump sees it too, and says why.
+        """
+        self._tasks.discard(task)
         fault = None if task.cancelled() else task.exception()
-        if fault is not None and not isinstance(fault, ConnectionClosed):
-            log.error("a request of %s failed", self.url, exc_info=fault)
+        if fault is None or isinstance(fault, ConnectionClosed):
+            return
+        self._fault = self._fault or fault
+        if self._socket is not None:
+            self._abort(self._socket, OURS)
 
     async def _fetch(self, socket: ClientConnection, instrument: Instrument) -> None:
         session = self.session
@@ -220,6 +275,15 @@ class FeedSocket:
             now_ns = self._clock()
             events = session.probed(top, now_ns)
         await self._after(socket, events, now_ns)
+
+
+def _ending(end: ConnectionClosed) -> str:
+    """Why a connection ended, in words: who closed it, and what was said."""
+    if end.rcvd is not None and (end.sent is None or end.rcvd_then_sent):
+        return f"closed by the venue ({end.rcvd.code} {end.rcvd.reason})"
+    if end.sent is not None:  # what came broke the protocol, or was too much
+        return f"given up by us ({end.sent.code} {end.sent.reason})"
+    return "cut"
 
 
 def _named(fault: Exception, url: str) -> Unreachable:
