@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
 from random import Random
+from socket import AF_INET
 
 from msgspec import Struct
 
 from hean_router.book import BookState
-from hean_router.domain.errors import VenueError
+from hean_router.domain.errors import Unreachable, VenueError
+from hean_router.domain.feed import Notice, NoticeKind
 from hean_router.domain.instrument import Instrument, Part, Trading, VenueId
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.http import Http
@@ -20,7 +24,6 @@ from hean_router.venue import (
     Connector,
     FeedPair,
     FeedSession,
-    Limiter,
     Policy,
     SessionCounts,
     SessionEvent,
@@ -38,15 +41,16 @@ STEADY_NS = 60 * SECOND  # a connection that lived this long starts the waits an
 # so that many sessions do not change at once.
 ROTATE_EARLY_NS = 300 * SECOND
 HAND_OVER_NS = 30 * SECOND  # at most this long do two connections run side by side
+AGAIN_NS = 10 * SECOND  # between two tries to change; between two looks at the rules
 
 
 class FeedCounts(Struct):
     """What happened to one venue's connections."""
 
-    connects: int = 0
-    failures: int = 0
-    reconnects: int = 0
-    rotations: int = 0
+    connects: int = 0  # tried
+    failures: int = 0  # that could not be opened
+    reconnects: int = 0  # that stood and were lost
+    rotations: int = 0  # that were changed in time
     faults: int = 0  # exceptions of our own: each is a bug, told in the log
 
 
@@ -54,7 +58,8 @@ class VenueFeed:
     """A `VenueGateway` over sessions and codecs, for every venue with a native connector.
 
     `tell(text)` hears of connections that fail, by step.  `fault` is why the last one could not be
-    opened, None once one stands.
+    opened, None once one stands.  `trouble` is what was last told of a line that still does not
+    stand, empty when there is none.
     """
 
     def __init__(
@@ -78,7 +83,7 @@ class VenueFeed:
         self._clock, self._rng, self._policy = clock, rng, policy
         self._tell = tell or (lambda text: log.warning("%s", text))
         self._listener, self._timing = listener, timing
-        self._connects = Limiter(connector.spec.connects, 0.8)
+        self._family = 0  # of addresses; 0 = as the system prefers
         self._totals = SessionCounts()  # of connections that have ended
         self._book_totals: dict[tuple[VenueId, str], BookCounts] = {}
 
@@ -106,6 +111,11 @@ class VenueFeed:
     def connected(self) -> bool:
         """Whether every line has a socket that stands."""
         return bool(self.lines) and all(line.connected for line in self.lines)
+
+    @property
+    def trouble(self) -> str:
+        """Why a line does not stand, as last told; empty if none is known."""
+        return next((line.trouble for line in self.lines if line.trouble), "")
 
     def reading(self) -> FeedReading:
         """Everything counted so far, and how the books stand."""
@@ -166,9 +176,8 @@ class VenueFeed:
 
     def socket(self, session: FeedSession, sink: "Line") -> FeedSocket:
         """A connection for `session`."""
-        url = self.connector.feed_url(self.part, self.http.hosts)
         return FeedSocket(
-            url,
+            self.connector.feed_url(self.part, self.http.hosts),
             session,
             self.part,
             self.http,
@@ -177,12 +186,25 @@ class VenueFeed:
             relist=sink.relist,
             listener=self._listener,
             timing=self._timing,
+            family=self._family,
         )
 
     async def turn(self) -> None:
         """Wait until the venue's limit allows one more connection."""
-        while wait_ns := self._connects.take(1, self._clock()):  # noqa: ASYNC110 - a timed wait
-            await asyncio.sleep(wait_ns / SECOND)
+        url = self.connector.feed_url(self.part, self.http.hosts)
+        await self.http.limits.connects(url).wait(1)
+
+    def failed(self, fault: VenueError) -> None:
+        """A connection could not be opened."""
+        self.counts.failures += 1
+        self.fault = fault
+        # One kind of address may be a road to nowhere: take turns with the kind that all have.
+        lost = isinstance(fault, Unreachable) and fault.step == "connect"
+        self._family = AF_INET if lost and not self._family else 0
+
+    def stood(self) -> None:
+        """A connection stands."""
+        self.fault = None
 
     def now_ns(self) -> int:
         """The clock."""
@@ -203,25 +225,28 @@ class Line:
     def __init__(self, feed: VenueFeed, instruments: Sequence[Instrument], sink: EventSink) -> None:
         self.feed, self.instruments = feed, instruments
         self.pair = FeedPair()
+        self.trouble = ""  # why it does not stand, as last told
         self._sink = sink
         self._rotate_at_ns = 0
-        self._stale_rules = False
         self._running: list[_Running] = []
+        self._renewed: Sequence[Instrument] | None = None  # the next connection's, once known
+        self._asking: asyncio.Task[None] | None = None  # for rules, or for how halts stand
+        self._ask_after_ns = 0
+        # By notice, so that a notice must take it back; None = the venue itself.
+        self._halted: dict[tuple[VenueId, str] | None, Instrument | None] = {}
 
     def hear(self, session: FeedSession, events: Sequence[SessionEvent], now_ns: int) -> None:
         """What a session says goes through the pair, which knows who leads."""
         if passed := self.pair.pass_on(session, events):
+            for event in passed:
+                if isinstance(event, Notice):
+                    self._note(event)
             self._sink(passed, now_ns)
 
     @property
     def queued(self) -> int:
         """Frames that wait in its sockets."""
         return sum(running.socket.queued for running in self._running)
-
-    def relist(self, instrument: Instrument) -> None:
-        """A frame did not fit the rules we hold: the next connection begins with new ones."""
-        self._stale_rules = True
-        self.feed.tell(f"{instrument.pair}: rules have changed")
 
     @property
     def connected(self) -> bool:
@@ -235,45 +260,85 @@ class Line:
     async def run(self) -> None:
         """Keep one connection up until cancelled."""
         feed, failures = self.feed, 0
-        while True:
-            began_ns = feed.now_ns()
-            try:
-                await self._carry()
-            except VenueError as fault:
-                feed.counts.failures += 1
-                feed.fault = fault
-                feed.tell(str(fault))
-            except Exception:
-                # A bug must neither end the program nor pass in silence: the books are lost, the
-                # log says why, and the connection is made anew.
-                feed.counts.faults += 1
-                log.exception("%s: a fault of our own", feed.id)
-            feed.counts.reconnects += 1
-            if feed.now_ns() - began_ns > STEADY_NS:
-                failures = 0
-            bound_ns = min(RETRY_MAX_NS, RETRY_NS << min(failures, 10))
-            failures += 1
-            await asyncio.sleep(feed.jitter_ns(bound_ns) / SECOND)
-
-    async def _carry(self) -> None:
-        """One connection and, where it is changed in time, its successors, until one breaks."""
-        current = await self._open()
         try:
-            while not current.done() and not self._stale_rules:
-                await asyncio.wait({current.task}, timeout=0.5)
-                if not current.done() and self._should_rotate(current):
+            while True:
+                stood_ns = await self._carry_once()
+                failures = 0 if stood_ns > STEADY_NS else failures
+                bound_ns = min(RETRY_MAX_NS, RETRY_NS << min(failures, 10))
+                failures += 1
+                await asyncio.sleep(feed.jitter_ns(bound_ns) / SECOND)
+        finally:
+            if self._asking is not None:
+                self._asking.cancel()
+
+    async def _carry_once(self) -> int:
+        """Carry, whatever happens; how long the last connection stood, ns."""
+        feed = self.feed
+        try:
+            last = await self._carry(await self._open())
+        except Exception as fault:  # noqa: BLE001 - logged and counted
+            self._tell_fault(fault)
+            return 0
+        self._account(last)
+        opened_ns = last.socket.opened_ns
+        return feed.now_ns() - opened_ns if opened_ns else 0
+
+    def _account(self, ended: "_Running", doing: str = "") -> None:
+        """Count and tell why a connection has ended."""
+        feed = self.feed
+        feed.counts.reconnects += bool(ended.socket.opened_ns)
+        try:
+            if why := ended.why():
+                self._tell(f"{doing}connection ended: {why}")
+        except VenueError as fault:
+            feed.failed(fault)
+            self._tell(f"{doing}{fault}")
+        except Exception as fault:  # noqa: BLE001 - logged and counted
+            self._tell_fault(fault)
+
+    def _tell_fault(self, fault: Exception) -> None:
+        """A bug must neither end the program nor pass in silence.
+
+        The books are lost, the log says why, and the connection is made anew.
+        """
+        self.feed.counts.faults += 1
+        log.error("%s: a fault of our own", self.feed.id, exc_info=fault)
+        self._tell(f"a fault of our own: {type(fault).__name__}: {fault}")
+
+    def _tell(self, text: str) -> None:
+        self.trouble = "" if self.connected else text
+        self.feed.tell(text)
+
+    async def _carry(self, current: "_Running") -> "_Running":
+        """A connection and, where it is changed in time, its successors; the one that broke."""
+        seen = None
+        try:
+            while self._goes_on(current):
+                await asyncio.wait({current.task}, timeout=0.25)
+                if seen is not current and current.socket.opened_ns:
+                    seen = current
+                    self._stands()
+                if self._goes_on(current) and self._should_rotate(current):
                     current = await self._hand_over(current)
         finally:
             await self._end(current)
-        if why := current.why():
-            self.feed.fault = None  # it stood, and then ended
-            self.feed.tell(f"connection ended: {why}")
+        return current
+
+    def _goes_on(self, running: "_Running") -> bool:
+        return not running.done() and self._renewed is None
+
+    def _stands(self) -> None:
+        """A connection has been opened."""
+        self.trouble = ""
+        self.feed.stood()
+        if self._halted:
+            self._ask(self._look_at_halts)
 
     async def _open(self) -> "_Running":
         feed = self.feed
         await feed.turn()
-        if self._stale_rules:
-            await self._renew_rules()
+        if self._renewed is not None and not self._running:
+            self.instruments, self._renewed = self._renewed, None
         feed.counts.connects += 1
         session = feed.session(self.instruments)
         self.pair.add(session)
@@ -282,67 +347,142 @@ class Line:
         self._running.append(running)
         return running
 
-    async def _renew_rules(self) -> None:
-        """Take the venue's present rules for our instruments; what it no longer lists is halted."""
-        listed = {instrument.symbol: instrument for instrument in await self.feed.instruments()}
-        self.instruments = [listed.get(old.symbol, old) for old in self.instruments]
-        self._stale_rules = False
+    async def _end(self, running: "_Running") -> None:
+        try:
+            await running.end()
+        finally:
+            session = running.socket.session
+            self._running.remove(running)
+            self.pair.remove(session)
+            self.feed.ended(session)
+
+    # ------------------------------------------------------------------- changing in time
 
     def _should_rotate(self, running: "_Running") -> bool:
-        socket, spec = running.socket, self.feed.connector.spec
+        socket, spec, now_ns = running.socket, self.feed.connector.spec, self.feed.now_ns()
         if not socket.opened_ns:
             return False
-        if socket.session.closing:
-            return True
-        if not self._rotate_at_ns:
-            if not spec.session_max_ms:
-                return False
+        if not self._rotate_at_ns and spec.session_max_ms:
             early_ns = ROTATE_EARLY_NS + self.feed.jitter_ns(ROTATE_EARLY_NS)
             life_ns = spec.session_max_ms * 1_000_000
             self._rotate_at_ns = socket.opened_ns + max(life_ns // 2, life_ns - early_ns)
-        return self.feed.now_ns() >= self._rotate_at_ns
+        if socket.session.closing and not running.warned:
+            running.warned = True
+            self._rotate_at_ns = now_ns
+        return bool(self._rotate_at_ns) and now_ns >= self._rotate_at_ns
 
     async def _hand_over(self, old: "_Running") -> "_Running":
-        """Open another connection, let it take over, close the old one."""
-        feed, pair = self.feed, self.pair
-        feed.counts.rotations += 1
+        """Open another connection, let it take over, close the old one; the one that goes on."""
+        pair, session = self.pair, old.socket.session
+        new = await self._open()
+        pair.retire(session)
         try:
-            new = await self._open()
-        except VenueError as fault:
-            feed.tell(f"no second connection to change to: {fault}")
-            self._rotate_at_ns = feed.now_ns() + 10 * SECOND
-            old.socket.session.closing = ""
-            return old
-        deadline_ns = feed.now_ns() + HAND_OVER_NS
-        pair.retire(old.socket.session)
-        try:
-            while not new.done() and feed.now_ns() < deadline_ns:
-                if events := pair.settle():
-                    self._sink(events, feed.now_ns())
-                if pair.retired(old.socket.session) and new.socket.session.all_live:
-                    break
-                # Of the two only those that still run: to wait for one that has ended is no wait.
-                running = {one.task for one in (new, old) if not one.done()}
-                await asyncio.wait(running, timeout=0.1, return_when="FIRST_COMPLETED")
-                if old.done() and new.socket.session.all_live:
-                    break
+            await self._side_by_side(old, new)
         except BaseException:
             await self._end(new)
             raise
-        loser, winner = old, new
-        if not old.done() and (new.done() or new.socket.session.live < old.socket.session.live):
+        if old.done():
+            self._account(old)
+        elif new.done() or new.socket.session.live < session.live:
             # The new one is no better: stay, and try again before long.
-            loser, winner = new, old
-            pair.keep(old.socket.session)
-            self._rotate_at_ns = feed.now_ns() + HAND_OVER_NS
-        await self._end(loser)
-        return winner
+            pair.keep(session)
+            came_up = not new.done()
+            await self._end(new)
+            self._account(new, "to change to: ")
+            if came_up:
+                self.feed.tell("to change to: its books did not come up")
+            self._rotate_at_ns = self.feed.now_ns() + AGAIN_NS
+            return old
+        else:
+            self.feed.counts.rotations += 1
+        await self._end(old)
+        return new
 
-    async def _end(self, running: "_Running") -> None:
-        await running.end()
-        self._running.remove(running)
-        self.pair.remove(running.socket.session)
-        self.feed.ended(running.socket.session)
+    async def _side_by_side(self, old: "_Running", new: "_Running") -> None:
+        """Until the new connection can stand alone, or has failed, or has had time enough."""
+        feed, pair, session = self.feed, self.pair, new.socket.session
+        deadline_ns = feed.now_ns() + HAND_OVER_NS
+        while not new.done() and feed.now_ns() < deadline_ns:
+            if events := pair.settle():
+                self._sink(events, feed.now_ns())
+            if session.all_live and (old.done() or pair.retired(old.socket.session)):
+                return
+            # Of the two only those that still run: to wait for one that has ended is no wait.
+            running = {one.task for one in (new, old) if not one.done()}
+            await asyncio.wait(running, timeout=0.1, return_when="FIRST_COMPLETED")
+
+    # ------------------------------------------------------------------- rules and halts
+
+    def relist(self, instrument: Instrument) -> None:
+        """A frame did not fit the rules we hold: ask for the present ones.
+
+        Where they differ the next connection begins with them, at once; where they do not, it was
+        a frame that was broken, and everything else goes on.
+        """
+        self._ask(partial(self._look_at_rules, instrument))
+
+    def _note(self, notice: Notice) -> None:
+        about = notice.instrument
+        key = about.key if about else None
+        if notice.kind is NoticeKind.HALTED:
+            self._halted[key] = about
+        elif notice.kind is NoticeKind.RESUMED:
+            if about is None:
+                self._halted.clear()
+            self._halted.pop(key, None)
+            if about is not None and about.trading is not Trading.OPEN:
+                self.relist(about)  # it was listed as closed, and is not any more
+
+    def _ask(self, question: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Ask in the background, one question at a time and not too often, until it is answered."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._asked(question))
+
+    async def _asked(self, question: Callable[[], Coroutine[None, None, None]]) -> None:
+        feed = self.feed
+        while True:
+            wait_ns = self._ask_after_ns - feed.now_ns()
+            await asyncio.sleep(max(0, wait_ns) / SECOND)
+            self._ask_after_ns = feed.now_ns() + AGAIN_NS
+            try:
+                return await question()
+            except VenueError as fault:
+                feed.tell(f"rules: {fault}")
+            except Exception as fault:  # noqa: BLE001 - logged and counted
+                return self._tell_fault(fault)
+
+    async def _look_at_rules(self, about: Instrument) -> None:
+        """Take the venue's present rules for our instruments; what it no longer lists is halted."""
+        listed = {instrument.symbol: instrument for instrument in await self.feed.instruments()}
+        renewed = [
+            old if _same(old, new := listed.get(old.symbol) or _halted(old)) else new
+            for old in self.instruments
+        ]
+        changed = [new for new in renewed if new not in self.instruments]
+        if changed:
+            self.feed.tell(f"rules have changed: {', '.join(str(one.pair) for one in changed)}")
+            self._renewed = renewed
+        else:
+            self.feed.tell(f"{about.pair}: a frame did not fit rules that have not changed")
+
+    async def _look_at_halts(self) -> None:
+        """Ask how halts stand: while there was no connection nobody told that they are over."""
+        feed = self.feed
+        notices = list(await feed.http.ask(feed.part, feed.connector.status()))
+        if None in self._halted and not any(
+            one.kind is NoticeKind.HALTED and one.instrument is None for one in notices
+        ):
+            notices.append(Notice(NoticeKind.RESUMED, "no maintenance any more"))
+        if halted := [one for one in self._halted.values() if one is not None]:
+            listed = {one.symbol: one for one in await feed.instruments()}
+            notices += [
+                Notice(NoticeKind.RESUMED, "listed as open", one)
+                for one in halted
+                if one.symbol in listed and listed[one.symbol].trading is Trading.OPEN
+            ]
+        for notice in notices:
+            self._note(notice)
+        self._sink(notices, feed.now_ns())
 
 
 class _Running:
@@ -350,16 +490,26 @@ class _Running:
 
     def __init__(self, socket: FeedSocket) -> None:
         self.socket = socket
+        self.warned = False  # that the venue will close it has been seen to
         self.task = asyncio.create_task(socket.run())
 
     def done(self) -> bool:
         return self.task.done()
 
     async def end(self) -> None:
+        """End it, whole: also when we are cancelled meanwhile."""
         self.task.cancel()
-        await asyncio.wait({self.task})
-        if not self.task.cancelled() and (fault := self.task.exception()):
-            log.info("%s ended with %s", self.socket.url, fault)
+        cancelled = None
+        while not self.task.done():
+            try:
+                await asyncio.wait({self.task})
+            except asyncio.CancelledError as again:
+                cancelled = again
+                self.task.cancel()  # no time for politeness
+        if not self.task.cancelled():
+            self.task.exception()  # seen; `why` raises it
+        if cancelled is not None:
+            raise cancelled
 
     def why(self) -> str:
         """Why it ended by itself; raises what it raised; empty if we ended it."""
@@ -369,3 +519,14 @@ class _Running:
 def tradable(instruments: Sequence[Instrument]) -> Mapping[str, Instrument]:
     """By symbol as ccxt spells it, those that take orders."""
     return {str(i.pair): i for i in instruments if i.trading is Trading.OPEN}
+
+
+def _same(old: Instrument, new: Instrument) -> bool:
+    """Whether both say the same of everything that was listed."""
+    return all(
+        getattr(old, one.name) == getattr(new, one.name) for one in fields(Instrument) if one.init
+    )
+
+
+def _halted(old: Instrument) -> Instrument:
+    return replace(old, trading=Trading.HALTED)
