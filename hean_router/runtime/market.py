@@ -1,7 +1,10 @@
 """Every venue's books as one, kept current by what the gateways tell."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import structs
 
 from hean_router.book import BookState, ConsolidatedBook, Group, LiveBook, group_of
 from hean_router.domain.feed import Notice, NoticeKind, Trade
@@ -9,6 +12,8 @@ from hean_router.domain.instrument import Instrument, Pair, Part, Trading, Venue
 from hean_router.domain.venue import Fees
 from hean_router.venue import BookMoved, SessionEvent, StateChanged
 from hean_router.venue.gateway import EventSink
+
+TEXT_MAX = 500  # of a notice: a venue's text is no memory leak
 
 
 class Seat:
@@ -48,7 +53,7 @@ class Market:
         self.pairs = list(dict.fromkeys(pairs))
         self.books: dict[Group, ConsolidatedBook] = {}
         self.listed: dict[tuple[VenueId, Pair], Instrument] = {}
-        self.notices: list[tuple[VenueId, Notice]] = []  # the last hundred
+        self.notices: deque[tuple[VenueId, Notice]] = deque(maxlen=100)  # the last, cut short
         self.on_change: list[Callable[[StateChanged], None]] = []
         self.on_trade: list[Callable[[Trade], None]] = []
         self._seats: dict[tuple[VenueId, str], Seat] = {}
@@ -78,7 +83,6 @@ class Market:
                 reason = f"{others[0]}: no conversion" if others else "not listed"
                 self.leave_out(venue, pair, reason)
                 continue
-            self.listed[venue, pair] = instrument
             self._sit(instrument)
             wanted.append(instrument)
         return wanted
@@ -86,12 +90,23 @@ class Market:
     def leave_out(self, venue: VenueId, pair: Pair, reason: str) -> None:
         """Name a venue that has no book of `pair` here, and why."""
         self.books[group_of(pair)].remove(venue, reason)
+        self._mark(pair)
 
     def _sit(self, instrument: Instrument) -> Seat:
-        seat = self._seats[instrument.key] = Seat(instrument)
+        seat, old = Seat(instrument), self._seats.get(instrument.key)
+        if old is not None:  # its rules were refreshed; whoever halted it has not taken that back
+            seat.halted, seat.state, seat.why = old.halted, old.state, old.why
+            seat.since_ns = old.since_ns
+        self._seats[instrument.key] = seat
+        self.listed[instrument.venue, instrument.pair] = instrument
         book = self.books[group_of(instrument.pair)]
         book.add(seat, self._fees[instrument.venue, instrument.part])
+        self._mark(instrument.pair)
         return seat
+
+    def _seat_of(self, instrument: Instrument) -> Seat:
+        seat = self._seats[instrument.key]
+        return seat if seat.instrument is instrument else self._sit(instrument)
 
     def seat(self, venue: VenueId, pair: Pair) -> Seat | None:
         """A venue's place in the book of `pair`."""
@@ -111,17 +126,15 @@ class Market:
     def _take(self, venue: VenueId, event: SessionEvent) -> None:
         match event:
             case BookMoved(instrument=instrument, book=book):
-                seat = self._seats[instrument.key]
-                if seat.instrument is not instrument:  # its rules were refreshed
-                    seat = self._sit(instrument)
+                seat = self._seat_of(instrument)
                 seat.book, seat.state = book, BookState.LIVE
-                self._mark(instrument)
+                self._mark(instrument.pair)
             case StateChanged(instrument=instrument):
-                seat = self._seats[instrument.key]
+                seat = self._seat_of(instrument)
                 seat.state, seat.why, seat.since_ns = event.new, event.reason, event.at_ns
                 if event.new is not BookState.LIVE:
                     seat.book = None
-                self._mark(instrument)
+                self._mark(instrument.pair)
                 for hear in self.on_change:
                     hear(event)
             case Trade():
@@ -133,17 +146,20 @@ class Market:
     def _note(self, venue: VenueId, notice: Notice) -> None:
         if notice.kind is NoticeKind.SUBSCRIBED:
             return
-        self.notices = [*self.notices[-99:], (venue, notice)]
+        if len(notice.text) > TEXT_MAX:
+            notice = structs.replace(notice, text=notice.text[:TEXT_MAX])
+        self.notices.append((venue, notice))
         if notice.kind not in {NoticeKind.HALTED, NoticeKind.RESUMED}:
             return
         halted = notice.text if notice.kind is NoticeKind.HALTED else ""
-        for (name, _), seat in self._seats.items():
-            if name == venue and notice.instrument in {None, seat.instrument}:
+        about = notice.instrument and notice.instrument.key
+        for key, seat in self._seats.items():
+            if key == about or (about is None and key[0] == venue):
                 seat.halted = halted
-                self._mark(seat.instrument)
+                self._mark(seat.instrument.pair)
 
-    def _mark(self, instrument: Instrument) -> None:
-        self._dirty.add(group_of(instrument.pair))
+    def _mark(self, pair: Pair) -> None:
+        self._dirty.add(group_of(pair))
         self._wake.set()
 
     # ------------------------------------------------------------------------- who reads
