@@ -18,6 +18,7 @@ from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.venue import Fees
 from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.http import Http
+from hean_router.runtime.limits import Limits
 from hean_router.runtime.listener import Listener
 from hean_router.runtime.market import Market
 from hean_router.runtime.venue_feed import VenueFeed
@@ -26,8 +27,6 @@ from hean_router.venue import Connector, registry
 from hean_router.venue.gateway import VenueGateway
 
 log = logging.getLogger(__name__)
-
-LIST_S = 15.0  # to list a venue's instruments
 
 
 class Target(Struct, frozen=True):
@@ -57,9 +56,14 @@ def targets(
         known = {
             name: _target(name, venue) for name, venue in settings.venues.items() if venue.enabled
         }
-        for name in venues:
+        for name in venues:  # one that is switched off is still configured
             if name not in known and (name.startswith("ccxt:") or name in registry.names()):
-                known[name] = _target(name, VenueSettings())
+                known[name] = _target(name, settings.venues.get(name, VenueSettings()))
+    if not known:
+        raise CommandError(
+            f"{venues_from or 'the configuration'} names no venue to use",
+            "enable one in venues.toml, or name some with --venues",
+        )
     for name in venues:
         if name not in known:
             near = registry.nearest(name, sorted(known))
@@ -68,7 +72,7 @@ def targets(
                 f"unknown venue {name!r}{near}",
                 f"{where}: {', '.join(sorted(known))}; any other by ccxt:ID, such as ccxt:kucoin",
             )
-    return [known[name] for name in sorted(venues or known)]
+    return [known[name] for name in sorted(set(venues or known))]
 
 
 def _target(name: str, venue: VenueSettings) -> Target:
@@ -106,7 +110,7 @@ def _from_file(path: Path) -> dict[str, Target]:
 class Router:
     """A running market: gateways of every target, one consolidated book a pair.
 
-    `failed` names each venue that could not be used and the step at which it failed.
+    `failed` names each venue that is not in use now and the step at which it last failed.
     """
 
     def __init__(
@@ -125,14 +129,28 @@ class Router:
         self.market = Market(pairs)
         self.metrics = Metrics(self._readings, self.clock)
         self.market.on_change.append(self.metrics.changed)
-        self.failed: dict[str, str] = {}
-        self.faults: dict[str, VenueError] = {}  # why instruments could not be had
+        self._unlisted: dict[tuple[str, Part], VenueError] = {}  # why instruments are not had
         self.listings: dict[tuple[VenueId, Part], Sequence[Instrument]] = {}
         self.feeds: list[VenueGateway] = []
         self._settings, self._targets = settings, chosen
+        self._limits: dict[str, Limits] = {}  # a venue counts by our address, whatever the part
         self._rng = rng or Random()
         self._connector, self._listener = connector, listener
         self._tell = tell or (lambda text: log.warning("%s", text))
+
+    @property
+    def faults(self) -> Mapping[str, VenueError]:
+        """Why a venue's instruments could not be had, where they still are not."""
+        return {venue: fault for (venue, _), fault in self._unlisted.items()}
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Venues that are not in use now, and the step at which each last failed."""
+        out = {venue: f"instruments: {fault}" for venue, fault in self.faults.items()}
+        for feed in self.feeds:
+            if isinstance(feed, VenueFeed) and feed.trouble:
+                out.setdefault(feed.id, feed.trouble)
+        return out
 
     def _readings(self) -> list[FeedReading]:
         return [feed.reading() for feed in self.feeds if isinstance(feed, VenueFeed)]
@@ -155,8 +173,10 @@ class Router:
                 for target, part, gateway in seats:
                     group.create_task(self._run_part(target, part, gateway))
         finally:
-            for feed in self.feeds:
-                await feed.close()
+            closing = asyncio.gather(*(feed.close() for feed in self.feeds), return_exceptions=True)
+            for fault in await asyncio.shield(closing):
+                if isinstance(fault, Exception):
+                    log.error("a fault of our own while closing", exc_info=fault)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Router"]:
@@ -188,23 +208,22 @@ class Router:
         wait_s = 1.0
         while True:
             try:
-                listed = self.listings[gateway.id, gateway.part] = await gateway.instruments()
-            except VenueError as fault:
-                self.faults[target.venue] = fault
-                self.fail(target.venue, f"instruments: {fault}")
+                listed = await gateway.instruments()
+            except Exception as why:
+                # A bug in reading one venue's list is no reason to stop the others.
+                fault = why if isinstance(why, VenueError) else VenueError(_of_ours(why))
+                if fault is not why:
+                    log.exception("%s: a fault of our own", target.venue)
+                self._unlisted[target.venue, gateway.part] = fault
+                self._tell(f"{target.venue} {gateway.part}: instruments: {fault}")
                 for pair in pairs:
                     self.market.leave_out(gateway.id, pair, f"instruments: {fault}")
                 await asyncio.sleep(wait_s * (0.5 + self._rng.random() / 2))
                 wait_s = min(60.0, wait_s * 2)
             else:
-                self.failed.pop(target.venue, None)
-                self.faults.pop(target.venue, None)
+                self._unlisted.pop((target.venue, gateway.part), None)
+                self.listings[gateway.id, gateway.part] = listed
                 return listed
-
-    def fail(self, venue: str, why: str) -> None:
-        """Remember and tell at which step a venue failed."""
-        self.failed[venue] = why
-        self._tell(f"{venue}: {why}")
 
     def _gateway(self, target: Target, part: Part) -> VenueGateway | None:
         if target.venue.startswith("ccxt:"):
@@ -214,6 +233,7 @@ class Router:
             return None
         self._check_hosts(connector, target, part)
         listener = self._listener(target, part) if self._listener else None
+        limits = self._limits.setdefault(target.venue, Limits(connector.spec, self.clock))
         http = Http(
             connector.spec,
             target.hosts,
@@ -222,6 +242,7 @@ class Router:
             connector.spec.headers.get(target.env),
             listener,
             direct=target.env == "sim",
+            limits=limits,
         )
         return VenueFeed(
             connector,
@@ -230,7 +251,7 @@ class Router:
             self.clock,
             Random(self._rng.getrandbits(64)),
             policy=self._settings.feeds.freshness.policy(),
-            tell=lambda text: self.fail(target.venue, text.partition(": ")[2]),
+            tell=self._tell,
             listener=listener,
             timing=self.metrics.apply,
         )
@@ -277,6 +298,10 @@ class Router:
             due = loop.time() + 0.1
             await asyncio.sleep(0.1)
             self.metrics.loop_lag.observe(max(0, int((loop.time() - due) * 1e9)))
+
+
+def _of_ours(fault: Exception) -> str:
+    return f"a fault of our own: {type(fault).__name__}: {fault}"
 
 
 def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
