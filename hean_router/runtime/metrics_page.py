@@ -22,7 +22,8 @@ async def serving(metrics: Metrics, host: str, port: int) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_get("/metrics", page)
-    runner = web.AppRunner(app, access_log=None)
+    # A reader that does not read must not keep the program from ending.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
