@@ -1,14 +1,19 @@
 """What a venue must say.  Facts, pure readers and codecs; no socket, no clock, no task."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
 from hean_router.book import Book
 from hean_router.domain.feed import FeedEvent, Notice, Snapshot, Top
 from hean_router.domain.instrument import Instrument, Pair, Part
+from hean_router.domain.order import Credentials
 from hean_router.domain.venue import Integrity, VenueSpec
+from hean_router.venue.ask import Answer, Ask, Frame, HttpRequest
+from hean_router.venue.order_contract import OrderCodec
+
+__all__ = ["Answer", "Ask", "Connector", "Dice", "FeedCodec", "Frame", "HttpRequest"]
 
 
 class Dice(Protocol):
@@ -17,47 +22,6 @@ class Dice(Protocol):
     def randrange(self, start: int, stop: int) -> int:
         """Any of `start` to `stop` - 1."""
         ...
-
-
-class Frame(Struct, frozen=True):
-    """One message on a socket; text unless `binary`.
-
-    `cost` is what it takes of `VenueSpec.frames`: 0 for a ping where the venue does not count it.
-    """
-
-    data: bytes
-    binary: bool = False
-    cost: int = 1
-
-
-class HttpRequest(Struct, frozen=True, kw_only=True):
-    """One request to the venue's REST face.
-
-    `host` names an URL of the environment (`rest`); `query` is sent as it stands (no re-encoding:
-    signatures depend on it).  `bucket` and `cost` say which of `VenueSpec.rest_limits` pays.
-    """
-
-    path: str
-    method: str = "GET"
-    host: str = "rest"
-    query: str = ""
-    headers: Mapping[str, str] = {}
-    body: bytes = b""
-    bucket: str = "rest"
-    cost: int = 1
-
-
-class Answer(Struct, frozen=True):
-    """An HTTP answer, whole: what it means depends on all of it.  Header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-T = TypeVar("T")
-# A dialogue: yields what to send, is sent each answer, returns T.  Raises VenueError on a refusal.
-Ask: TypeAlias = Generator[HttpRequest, Answer, T]
 
 
 class FeedCodec:
@@ -135,3 +99,5 @@ class Connector(Struct, frozen=True, kw_only=True):
     # The book that a recorded REST answer (raw, url) holds; the capture has no Ask to resume.
     # Where an answer does not name its symbol, the mapping holds the only candidate.
     book_in: Callable[[bytes, str, Mapping[str, Instrument]], Snapshot | None]
+    # Orders on spot, for one account; None where a venue is only looked at.
+    orders: Callable[[Credentials, Mapping[str, Instrument]], OrderCodec] | None = None

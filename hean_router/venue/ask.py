@@ -1,0 +1,48 @@
+"""What is sent to a venue and what comes back, before it means anything."""
+
+from collections.abc import Generator, Mapping
+from typing import TypeAlias, TypeVar
+
+from msgspec import Struct
+
+
+class Frame(Struct, frozen=True):
+    """One message on a socket; text unless `binary`.
+
+    `cost` is what it takes of `VenueSpec.frames`: 0 for a ping where the venue does not count it.
+    """
+
+    data: bytes
+    binary: bool = False
+    cost: int = 1
+
+
+class HttpRequest(Struct, frozen=True, kw_only=True):
+    """One request to the venue's REST face.
+
+    `host` names an URL of the environment (`rest`); `query` is sent as it stands (no re-encoding:
+    signatures depend on it).  `bucket` and `cost` say which of `VenueSpec.rest_limits` pays.
+    """
+
+    path: str
+    method: str = "GET"
+    host: str = "rest"
+    query: str = ""
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    bucket: str = "rest"
+    cost: int = 1
+    signed: bool = False  # `OrderCodec.sign` it before it is sent
+
+
+class Answer(Struct, frozen=True):
+    """An HTTP answer, whole: what it means depends on all of it.  Header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+T = TypeVar("T")
+# A dialogue: yields what to send, is sent each answer, returns T.  Raises VenueError on a refusal.
+Ask: TypeAlias = Generator[HttpRequest, Answer, T]
