@@ -36,6 +36,7 @@ from hean_router.venue.feed_events import (
 from hean_router.venue.limiter import Limiter
 
 TICK_NS = 100 * MS  # how often timers are looked at: every bound below is good to this much
+OUTDATED_MAX = 3  # this many answers from caches in a row; then the venue counts anew
 BACKLOG_MAX = 20_000  # deltas kept per book while its snapshot is under way: minutes of traffic
 
 
@@ -52,6 +53,7 @@ class _Slot:
         "gap_ns",
         "inbound",
         "moved",
+        "outdated",
         "probe_after_ns",
         "probed_version",
         "probing",
@@ -71,6 +73,7 @@ class _Slot:
         self.asked_ns = 0  # when the book was asked for; 0 = not waiting
         self.retry_ns = 0  # when to ask again; 0 = no plan
         self.attempts = 0
+        self.outdated = 0  # fetched books in a row that were older than ours
         self.why = ""  # why it is being asked for
         self.renew = False  # its subscription is in doubt too, not only its book
         self.whole_ns = 0  # since when it needs no resync; 0 = it does
@@ -179,9 +182,7 @@ class FeedSession:
         counts = self.counts
         counts.frames += 1
         counts.bytes += len(data)
-        fresh = self.policy.fresh
-        if now_ns - self._ticked_ns > fresh.stall_ns and fresh.late_ns:
-            self._slept(now_ns, events)
+        self._look_awake(now_ns, events)
         self._heard_ns = now_ns
         try:
             for event in self.codec.decode(data):
@@ -196,9 +197,7 @@ class FeedSession:
         if not self._open:
             return events
         self.counts.frames += 1
-        fresh = self.policy.fresh
-        if now_ns - self._ticked_ns > fresh.stall_ns and fresh.late_ns:
-            self._slept(now_ns, events)
+        self._look_awake(now_ns, events)
         self._woke_until_ns = 0  # a library reads all that waits, and tells no ages
         self._heard_ns = now_ns
         for event in said:
@@ -210,6 +209,7 @@ class FeedSession:
         events: list[SessionEvent] = []
         if not self._open:
             return events
+        self._look_awake(now_ns, events)
         if (slot := self._slots.get(snapshot.instrument)) and slot.inbound:
             self._on_fetched(slot, snapshot, now_ns, events)
         return events
@@ -236,7 +236,10 @@ class FeedSession:
         slot = self._slots[top.instrument]
         slot.probing = False
         slot.probe_after_ns = now_ns + self.policy.fresh.again_ns
-        if not self._open or slot.book.state not in {BookState.LIVE, BookState.STALE}:
+        if not self._open:
+            return events
+        self._look_awake(now_ns, events)
+        if slot.book.state not in {BookState.LIVE, BookState.STALE}:
             return events
         if slot.book.version != slot.probed_version:
             slot.suspicions = 0  # it moved while we asked: it is alive
@@ -282,9 +285,8 @@ class FeedSession:
         if not self._open:
             self._ticked_ns = now_ns
             return events
-        fresh, spec = self.policy.fresh, self.spec
-        if now_ns - self._ticked_ns > fresh.stall_ns and fresh.late_ns:
-            self._slept(now_ns, events)
+        spec = self.spec
+        self._look_awake(now_ns, events)
         self._ticked_ns = now_ns
         if self._lag_ns is not None:
             self._lag_ns += TICK_NS // 5_000  # clocks drift apart; 200 ppm is worse than any
@@ -472,17 +474,16 @@ class FeedSession:
         assert new.fetched, "a streamed snapshot comes through `received`"
         assert new.seq is not None, "a fetched book has a sequence"
         backlog = slot.backlog
-        # Without a delta to link to, it must reach what the book had reached.
-        old = not backlog and slot.book.seq is not None and new.seq < slot.book.seq
         while backlog and (backlog[0].seq or 0) <= new.seq:
             backlog.popleft()
             slot.counts.passed_over += 1
         slot.asked_ns = 0
-        if old or (backlog and (backlog[0].prev_seq or 0) > new.seq):
-            # Older than what we have seen: a cache answered.  Ask again; the backlog stays.
+        if self._is_old(slot, new.seq):
+            # A cache answered.  Ask again; the backlog stays.
             slot.retry_ns = now_ns + self._backoff(slot)
             return
         book = slot.book
+        slot.outdated = 0
         slot.counts.snapshots += 1
         slot.retry_ns, slot.inbound = 0, False
         self._replace(slot, new, now_ns)
@@ -498,6 +499,19 @@ class FeedSession:
             slot.counts.passed_over += not applied
             backlog.popleft()
         self._judge(slot, now_ns, self._unaged(now_ns), events)
+
+    def _is_old(self, slot: _Slot, seq: int) -> bool:
+        """Whether a fetched book at `seq` is older than what this connection has seen.
+
+        The backlog (events after `seq`) must link to it.  With none to link, it must reach as far
+        as the book had come; only answer after answer says that the venue counts anew.
+        """
+        if slot.backlog:
+            return (slot.backlog[0].prev_seq or 0) > seq
+        if slot.book.seq is None or seq >= slot.book.seq:
+            return False
+        slot.outdated += 1
+        return slot.book.state is BookState.LIVE or slot.outdated <= OUTDATED_MAX
 
     def _replace(self, slot: _Slot, new: Snapshot, now_ns: int) -> None:
         """Put `new` in the place of whatever was there."""
@@ -635,8 +649,11 @@ class FeedSession:
             slot.probed_version = book.version
             self._out.append(ProbeTop(book.instrument))
 
-    def _slept(self, now_ns: int, events: list[SessionEvent]) -> None:
-        """Nobody looked at the clock for too long: what we hold, and what waits, is old."""
+    def _look_awake(self, now_ns: int, events: list[SessionEvent]) -> None:
+        """If nobody looked at the clock for too long, what we hold and what waits is old."""
+        fresh = self.policy.fresh
+        if now_ns - self._ticked_ns <= fresh.stall_ns or not fresh.late_ns:
+            return
         slept = (now_ns - self._ticked_ns) / SECOND
         self._woke_until_ns = now_ns + self.policy.fresh.again_ns
         for slot in self._slots.values():
