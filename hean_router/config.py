@@ -1,8 +1,8 @@
 """Settings: TOML files and the environment, checked before anything runs.
 
-Defaults live here; `config/*.toml` overrides them, the environment (`HEAN_FEEDS__DEPTH=20`)
-overrides the files, flags override everything.  Files are looked for in `--config DIR`,
-`$HEAN_CONFIG`, `./config`; where there is none, the defaults rule.
+Defaults live here; `config/*.toml` overrides them, the environment
+(`HEAN_FEEDS__FRESHNESS__STALE_S=30`) overrides the files, flags override everything.  Files are
+looked for in `--config DIR`, `$HEAN_CONFIG`, `./config`; where there is none, the defaults rule.
 
 A mistake is told with file, key, bad value, allowed values and the nearest match.
 """
@@ -10,14 +10,23 @@ A mistake is told with file, key, bad value, allowed values and the nearest matc
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
+from urllib.parse import urlsplit
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -31,11 +40,22 @@ from hean_router.domain.venue import FeeIn
 from hean_router.venue import Freshness, Policy, registry
 
 FILES = ("router.toml", "venues.toml")
+PREFIX = "HEAN_"
+VENUES = ("binance", "bybit", "kraken", "okx")
 SECOND = 1_000_000_000
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_a_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        """`true` is no number, though Python counts with it."""
+        kind = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError("input should not be true or false")
+        return value
 
 
 class FreshnessSettings(_Section):
@@ -77,7 +97,9 @@ class FreshnessSettings(_Section):
 class FeedSettings(_Section):
     """What is read from the venues."""
 
-    symbols: tuple[str, ...] = Field(("BTC/USDT",), description="as ccxt spells them")
+    symbols: tuple[str, ...] = Field(
+        ("BTC/USDT", "ETH/USDT"), min_length=1, description="as ccxt spells them"
+    )
     freshness: FreshnessSettings = FreshnessSettings()
 
     @field_validator("symbols")
@@ -94,7 +116,7 @@ class FeedSettings(_Section):
 class MetricsSettings(_Section):
     """The page that Prometheus reads."""
 
-    host: str = Field("127.0.0.1", description="loopback unless told otherwise")
+    host: str = Field("127.0.0.1", min_length=1, description="loopback unless told otherwise")
     port: int = Field(9464, ge=0, le=65535, description="0 = any free port")
 
 
@@ -113,24 +135,37 @@ class VenueSettings(_Section):
     @classmethod
     def _are_urls(cls, hosts: Mapping[str, str]) -> Mapping[str, str]:
         for name, url in hosts.items():
-            if not re.match(r"(https?|wss?)://[^/\s]+", url):
-                raise ValueError(f"hosts.{name} = {url!r} is not an http(s):// or ws(s):// URL")
+            kind = "ws(s)" if name.rpartition(".")[2] == "ws" else "http(s)"
+            if not _is_url(url, kind.replace("(s)", "")):
+                raise ValueError(f"hosts.{name} = {url!r} is not a {kind}:// URL")
         return hosts
+
+
+def _is_url(text: str, scheme: str) -> bool:
+    """Whether `text` is the address of a host, to which a path can be added."""
+    try:
+        at = urlsplit(text)
+        return bool(
+            at.scheme in {scheme, scheme + "s"}
+            and at.hostname
+            and (at.port is None or at.port > 0)
+            and not (at.query or at.fragment or re.search(r"\s", text))
+        )
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
     """Everything, checked."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="HEAN_", env_nested_delimiter="__"
+        extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__"
     )
 
     mode: Literal["paper"] = "paper"
     feeds: FeedSettings = FeedSettings()
     metrics: MetricsSettings = MetricsSettings()
-    venues: Mapping[str, VenueSettings] = {
-        name: VenueSettings() for name in ("binance", "bybit", "okx", "kraken")
-    }
+    venues: Mapping[str, VenueSettings] = {name: VenueSettings() for name in VENUES}
 
     @classmethod
     def settings_customise_sources(
@@ -148,18 +183,32 @@ class Settings(BaseSettings):
 def folder(given: Path | None) -> Path | None:
     """The configuration's folder: `given`, `$HEAN_CONFIG`, `./config`; None for defaults alone.
 
-    One that was named must exist.
+    One that was named must exist and hold one of the files.
     """
     named = given or (Path(os.environ["HEAN_CONFIG"]) if os.environ.get("HEAN_CONFIG") else None)
-    if named is not None:
-        if not named.is_dir():
-            raise ConfigError(
-                f"configuration folder {named} does not exist",
-                "name the folder that holds router.toml and venues.toml",
-            )
-        return named
     here = Path("config")
-    return here if any((here / name).is_file() for name in FILES) else None
+    if named is None:
+        return here if any(_is_there(here / name) for name in FILES) else None
+    if not named.is_dir():
+        what = "is not a folder" if named.exists() else "does not exist"
+        raise ConfigError(
+            f"configuration folder {named} {what}",
+            "name the folder that holds router.toml and venues.toml",
+        )
+    if not any(_is_there(named / name) for name in FILES):
+        raise ConfigError(
+            f"configuration folder {named} holds neither {' nor '.join(FILES)}",
+            "name the folder that holds them; without --config and HEAN_CONFIG the defaults rule",
+        )
+    for path in sorted(named.glob("*.toml")):
+        if path.name not in FILES and (hint := _near(path.name, FILES, 0.8)):
+            raise ConfigError(f"{path}: nobody reads a file of that name", hint.strip())
+    return named
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something to be read: a broken link is, and says so when it is read."""
+    return path.exists() or path.is_symlink()
 
 
 def load(given: Path | None = None) -> Settings:
@@ -167,46 +216,72 @@ def load(given: Path | None = None) -> Settings:
     merged: dict[str, Any] = {}
     origin: dict[str, Path] = {}
     home = folder(given)
-    for path in [home / name for name in FILES] if home else []:
-        if not path.is_file():
-            continue
+    for path in [home / name for name in FILES if _is_there(home / name)] if home else []:
         for key, value in _read(path).items():
+            if key not in Settings.model_fields:
+                raise ConfigError(*_unknown(str(path), [key]))
             if key in merged:
                 raise ConfigError(
                     f"{path}: [{key}] is in {origin[key].name} already", "keep one of the two"
                 )
             merged[key], origin[key] = value, path
+    _check_environment()
+    merged.setdefault("venues", {name: {} for name in VENUES})  # the environment may change one
     try:
         settings = Settings(**merged)
     except ValidationError as fault:
-        first = fault.errors()[0]
-        raise ConfigError(*_explain(first, origin)) from None
-    except ValueError as fault:  # pydantic-settings: an environment variable that is no JSON
-        raise ConfigError(
-            f"environment: {fault}", "see config/router.toml for the settings"
-        ) from None
-    place = origin.get("venues", "environment")
+        raise ConfigError(*_explain(fault.errors()[0], origin)) from None
     for name, venue in settings.venues.items():
-        _check_venue(name, venue, str(place))
+        _check_venue(name, venue, origin)
     return settings
 
 
-def _check_venue(name: str, venue: VenueSettings, place: str) -> None:
-    """The venue is known, and so is its environment."""
+def _check_environment() -> None:
+    """Every variable of ours names a setting, and can be read: else it would be passed over."""
+    for name in sorted(os.environ):
+        where = name.lower().removeprefix(PREFIX.lower()).split("__")
+        if not name.upper().startswith(PREFIX) or (len(where) == 1 and not _walk(where)):
+            continue  # HEAN_CONFIG and the like are no settings
+        if where[0] not in Settings.model_fields:
+            raise ConfigError(*_unknown(name, where[:1]))
+        if _has_parts(_walk(where)):
+            value = os.environ[name]
+            try:
+                orjson.loads(value)
+            except orjson.JSONDecodeError as fault:
+                key = ".".join(where)
+                example = '["BTC/USDT"]' if key == "feeds.symbols" else "{…}"
+                raise ConfigError(
+                    f"{name}: {key} = {value[:80]!r}: not JSON ({fault})",
+                    f"write it as JSON: {name}='{example}'",
+                ) from None
+
+
+def _check_venue(name: str, venue: VenueSettings, origin: Mapping[str, Path]) -> None:
+    """The venue is known, and so are its environment and the names of its hosts."""
     if name.startswith("ccxt:"):
         return
     try:
         spec = registry.connector(name).spec
     except CommandError as fault:
+        place = _place(["venues", name], origin)
         raise ConfigError(f"{place}: venues.{name}: {fault}", fault.fix) from None
     if venue.env not in spec.hosts and not venue.hosts:
         known = sorted(spec.hosts)
-        close = get_close_matches(venue.env, known, n=1)
-        hint = f'did you mean "{close[0]}"? ' if close else ""
         raise ConfigError(
-            f"{place}: venues.{name}.env = {venue.env!r}: no such environment",
-            f"{hint}allowed: {', '.join(known)}; any other needs its own hosts",
+            f"{_place(['venues', name, 'env'], origin)}: venues.{name}.env = {venue.env!r}: "
+            "no such environment",
+            f"{_near(venue.env, known)}allowed: {', '.join(known)}; any other needs its own hosts",
         )
+    hosts = {"rest", "ws"} | {f"{part}.{kind}" for part in spec.parts for kind in ("rest", "ws")}
+    hosts |= {host for hosts in spec.hosts.values() for host in hosts}
+    for host in venue.hosts:
+        if host not in hosts:
+            raise ConfigError(
+                f"{_place(['venues', name, 'hosts', host], origin)}: "
+                f"unknown key venues.{name}.hosts.{host}",
+                f"{_near(host, sorted(hosts))}allowed here: {', '.join(sorted(hosts))}",
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -215,33 +290,84 @@ def _read(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError(f"{path}: not valid TOML: {fault}", "mend that line") from None
     except (OSError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path}: cannot be read: {fault}", "make it readable text") from None
+        why = fault.strerror if isinstance(fault, OSError) else str(fault)
+        raise ConfigError(f"{path}: cannot be read: {why}", "make it readable text") from None
+
+
+def _near(word: str, known: Sequence[str], cutoff: float = 0.6) -> str:
+    close = get_close_matches(word.lower(), known, n=1, cutoff=cutoff)
+    return f'did you mean "{close[0]}"? ' if close else ""
+
+
+def _unknown(place: str, where: Sequence[str]) -> tuple[str, str]:
+    known = sorted(_known(where[:-1]))
+    return (
+        f"{place}: unknown key {'.'.join(where)}",
+        f"{_near(where[-1], known)}allowed here: {', '.join(known)}",
+    )
+
+
+def _place(where: Sequence[str], origin: Mapping[str, Path]) -> str:
+    """Where the value of a key came from: a variable, which rules, else a file."""
+    names = {name.upper(): name for name in os.environ}
+    for size in range(len(where), 0, -1):
+        name = names.get((PREFIX + "__".join(where[:size])).upper())
+        if name is not None and _holds(os.environ[name], where[size:]):
+            return name
+        if size < len(where) or name is not None:
+            continue
+        inside = (PREFIX + "__".join(where) + "__").upper()  # a variable for what is inside it
+        if where[0] not in origin and (within := sorted(n for n in names if n.startswith(inside))):
+            return names[within[0]]
+    return str(origin.get(where[0], "configuration"))
+
+
+def _holds(text: str, where: Sequence[str]) -> bool:
+    """Whether JSON `text` has a value at `where`."""
+    if not where:
+        return True
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    for part in where:
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+        else:
+            return False
+    return True
+
+
+# Pydantic's words for what TOML calls otherwise.
+_SHOULD = {
+    "tuple_type": "input should be a list",
+    "model_type": "input should be a section",
+    "dict_type": "input should be a section",
+    "mapping_type": "input should be a section",
+    "model_attributes_type": "input should be a section",
+    "too_short": "input should not be empty",
+    "string_too_short": "input should not be empty",
+}
 
 
 def _explain(error: ErrorDetails, origin: Mapping[str, Path]) -> tuple[str, str]:
     """Turn pydantic's words into: file, key, value, what is allowed, the nearest match."""
     where = [str(part) for part in error["loc"]]
-    key = ".".join(where)
-    path = origin.get(where[0]) if where else None
-    environment = [
-        name for name in os.environ if name.upper() == "HEAN_" + "__".join(where).upper()
-    ]
-    place = environment[0] if environment else str(path or "configuration")
-    value = error.get("input")
+    place = _place(where, origin)
     if error["type"] == "extra_forbidden":
-        known = sorted(_known(where[:-1]))
-        close = get_close_matches(where[-1], known, n=1)
-        hint = f'did you mean "{close[0]}"? ' if close else ""
-        return (f"{place}: unknown key {key}", f"{hint}allowed here: {', '.join(known)}")
-    what = error["msg"].removeprefix("Value error, ")
-    shown = orjson.dumps(value, default=str).decode()[:80]
-    allowed = _allowed(where)
+        return _unknown(place, where)
+    value = error.get("input")
+    what = _SHOULD.get(error["type"], error["msg"].removeprefix("Value error, "))
+    shown = (
+        str(value) if isinstance(value, float) else orjson.dumps(value, default=str).decode()[:80]
+    )
     choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
-    if close := get_close_matches(str(value).lower(), choices, n=1):
-        allowed = "; ".join(part for part in (f'did you mean "{close[0]}"?', allowed) if part)
+    fix = f"{_near(str(value), choices)}{_allowed(where)}".strip()
     return (
-        f"{place}: {key} = {shown}: {what[0].lower()}{what[1:]}",
-        allowed or "correct the value",
+        f"{place}: {'.'.join(where)} = {shown}: {what[0].lower()}{what[1:]}",
+        fix or "correct the value",
     )
 
 
@@ -259,12 +385,22 @@ def _walk(where: Iterable[str]) -> Any:
     return kind
 
 
-def _known(where: list[str]) -> Iterable[str]:
+def _has_parts(kind: Any) -> bool:
+    """Whether values of `kind` are lists or sections: the environment gives those as JSON."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return True
+    return get_origin(kind) in {tuple, Mapping}
+
+
+def _known(where: Sequence[str]) -> Iterable[str]:
     kind = _walk(where)
     return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
 
 
-def _allowed(where: list[str]) -> str:
+_BOUNDS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}"}
+
+
+def _allowed(where: Sequence[str]) -> str:
     """Allowed values and meaning of the field at `where`, as far as its declaration tells."""
     parent = _walk(where[:-1]) if where else None
     if not (isinstance(parent, type) and issubclass(parent, BaseModel)):
@@ -272,6 +408,11 @@ def _allowed(where: list[str]) -> str:
     field = parent.model_fields.get(where[-1])
     if field is None:
         return ""
-    bounds = [str(item) for item in field.metadata]
+    bounds = [
+        words.format(bound)
+        for item in field.metadata
+        for name, words in _BOUNDS.items()
+        if (bound := getattr(item, name, None)) is not None
+    ]
     about = f"{where[-1]}: {field.description}" if field.description else ""
     return "; ".join(part for part in (about, ", ".join(bounds)) if part)
