@@ -86,6 +86,16 @@ class Curve:
         """Quantity of all levels read."""
         return self.cum[-1] * self.qty_mul
 
+    @property
+    def best_px(self) -> int:
+        """Price of the first level, on the plan's scale."""
+        return self.px[0] * self.px_mul
+
+    @property
+    def first_qty(self) -> int:
+        """Quantity of the first level, on the plan's scale."""
+        return self.cum[1] * self.qty_mul
+
     def reached(self, qty: int) -> int:
         """The level that the unit `qty` is taken from; -1 for none."""
         return bisect_left(self.cum, -(-qty // self.qty_mul)) - 1

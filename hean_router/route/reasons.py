@@ -40,7 +40,7 @@ class Reasons:
         if not taken:
             return self._nothing(i)
         at = self.px(curve.worst_px(taken))
-        up_to = at if taken <= curve.cum[1] else f"{self.px(curve.px[0])} to {at}"
+        up_to = at if taken <= curve.first_qty else f"{self.px(curve.best_px)} to {at}"
         text = f"filled {self.qty(taken)} of {plain(self._ask.order.qty)} at {up_to}"
         if taken == self._ask.qty:
             return text
@@ -86,7 +86,7 @@ class Reasons:
         if other is None:
             return "nothing was allocated"
         whose = self._curves[other]
-        mine, theirs = curve.px[0], whose.worst_px(self._taken[other])
+        mine, theirs = curve.best_px, whose.worst_px(self._taken[other])
         at = f"{self.px(theirs)} at {whose.book.venue}{self._after_fees()}"
         if self._worse(curve, mine, whose, theirs):
             return f"its best {self.px(mine)} is {self._word()} than the last level taken, {at}"

@@ -308,6 +308,19 @@ def test_reasons_name_the_level_and_the_rival():
     }
 
 
+def test_reasons_name_prices_as_they_are_whatever_the_venues_scales():
+    """Ticks and lots of all sizes: a price is the same price in everybody's words."""
+    a = {"asks": [["100", "0.4"], ["101", "1"]], "tick": "1", "lot": "0.1"}
+    b = {"asks": [["100.5", "0.25"], ["100.6", "0.25"], ["103", "1"]], "tick": "0.1", "lot": "0.01"}
+    c = {"asks": [["102.0001", "5"]], "tick": "0.0001"}
+    result = routed({"a": a, "b": b, "c": c}, "buy", "0.8")
+    assert result.venues == {
+        "a": "filled 0.4 of 0.8 at 100; next level 101 is dearer than b at 100.6",
+        "b": "filled 0.4 of 0.8 at 100.5 to 100.6; that completes the order",
+        "c": "its best 102.0001 is dearer than the last level taken, 100.6 at b",
+    }
+
+
 def test_the_remainder_below_every_lot_stays():
     result = routed({"a": {"asks": [["100", "5"]], "lot": "0.01"}}, "buy", "1.005")
     assert result.to_json()["unallocated"] == "0.005"
