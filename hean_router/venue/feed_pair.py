@@ -61,8 +61,7 @@ class FeedPair:
             for other in self._sessions:
                 book = _book(other, instrument) if other not in self._retiring else None
                 if book and book.live and _as_new(book, led):
-                    self._lead[instrument] = other
-                    out.append(BookMoved(instrument, book.live))
+                    self._hand_over(other, BookMoved(instrument, book.live), out)
                     break
         return out
 
@@ -132,8 +131,7 @@ class FeedPair:
         for other in self._sessions:
             book = _book(other, instrument) if other is not session else None
             if book and book.live and _as_new(book, session.book(instrument)):
-                self._lead[instrument] = other
-                out.append(BookMoved(instrument, book.live))
+                self._hand_over(other, BookMoved(instrument, book.live), out)
                 return
         if event.old is BookState.LIVE:
             self._lead.pop(instrument, None)
