@@ -338,8 +338,8 @@ class FeedSession:
         except Desync as fault:
             counts.gaps += 1
             self._lose(slot, str(fault), now_ns, events)
-            if slot.inbound:
-                slot.backlog.append(delta)  # a snapshot must reach as far as what we have seen
+            if slot.inbound and not (slot.backlog and slot.backlog[-1] is delta):
+                slot.backlog.append(delta)
             return
         if not applied:
             counts.passed_over += 1
@@ -491,10 +491,8 @@ class FeedSession:
             try:
                 applied = book.delta(backlog[0], now_ns)
             except Desync as fault:
-                rest = tuple(backlog)
                 slot.counts.gaps += 1
                 self._lose(slot, str(fault), now_ns, events)
-                slot.backlog.extend(rest)
                 return
             slot.counts.passed_over += not applied
             backlog.popleft()
@@ -551,7 +549,7 @@ class FeedSession:
         slot.whole_ns = 0
         waiting = slot.asked_ns or slot.retry_ns
         self._enter(slot, BookState.LOST, reason, now_ns, events)
-        slot.backlog.clear()
+        # The backlog stays: a fetched book must reach as far as what we have seen.
         slot.inbound = self.codec.fetches
         if not waiting:  # one resync in flight per book
             self._plan_resync(slot, reason, now_ns, events)

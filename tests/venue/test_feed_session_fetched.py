@@ -182,6 +182,25 @@ def test_events_behind_a_hole_in_the_backlog_bind_the_next_snapshot():
     assert (rig.session.book(A).seq, rig.session.book(A).bids.qty_at(7)) == (120, 7)
 
 
+def test_a_broken_frame_does_not_unsee_what_waits_for_a_snapshot():
+    rig = fetching()
+    rig.hear(delta(99, 110))
+    rig.hear_broken(text="AAAUSD")
+    rig.fetched(seq=105)  # older than the event that was seen at 110
+    assert (rig.state(), rig.session.book(A).seq) == (LIVE, 110), "it links, and is laid upon it"
+
+
+def test_an_answer_behind_a_broken_frame_and_older_than_its_backlog():
+    rig = fetching()
+    rig.hear(delta(107, 110))
+    rig.hear_broken(text="AAAUSD")
+    rig.fetched(seq=105)
+    assert rig.session.book(A).live is None
+    rig.wait(5)
+    rig.fetched(seq=109)
+    assert (rig.state(), rig.session.book(A).seq) == (LIVE, 110)
+
+
 @pytest.mark.parametrize("how", ["malformed", "gap"])
 def test_a_snapshot_older_than_the_lost_book_is_not_taken(how):
     rig = live_fetched()
