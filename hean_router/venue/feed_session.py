@@ -112,6 +112,7 @@ class FeedSession:
         self._paced: deque[Frame] = deque()
         self._pace = Limiter(RateLimit(spec.frames.capacity, spec.frames.per_ms), 0.8)
         self._open = False
+        self._stall_ns, self._late_ns = policy.fresh.stall_ns, policy.fresh.late_ns
         self._heard_ns = self._pinged_ns = self._ticked_ns = 0
         self._lag_ns: int | None = None  # least seen of our clock minus the venue's
         self._late_since_ns = self._late_last_ns = 0
@@ -182,11 +183,16 @@ class FeedSession:
         counts = self.counts
         counts.frames += 1
         counts.bytes += len(data)
-        self._look_awake(now_ns, events)
+        if now_ns - self._ticked_ns > self._stall_ns:
+            self._look_awake(now_ns, events)
         self._heard_ns = now_ns
         try:
             for event in self.codec.decode(data):
-                self._on_event(event, now_ns, events)
+                # Nearly all are changes of a book: they take the shortest way.
+                if type(event) is Delta:
+                    self._on_delta(self._slots[event.instrument], event, now_ns, events)
+                else:
+                    self._on_event(event, now_ns, events)
         except (MalformedFrame, MsgspecError, ValueError, KeyError, IndexError, TypeError) as fault:
             self._on_malformed(data, fault, now_ns, events)
         return events
@@ -393,7 +399,7 @@ class FeedSession:
 
     def _doubt_of(self, delta: Delta, now_ns: int) -> str:
         """Why a delta may be older than deltas on this connection usually are."""
-        late_ns, sent_ns = self.policy.fresh.late_ns, delta.sent_ns
+        late_ns, sent_ns = self._late_ns, delta.sent_ns
         if not late_ns:
             return ""
         if not (delta.bids or delta.asks):
