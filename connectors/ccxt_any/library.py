@@ -1,6 +1,7 @@
 """ccxt's objects: which class, at which URLs; and what its errors mean."""
 
 import importlib
+import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -129,7 +130,8 @@ def _unreachable(fault: BaseException) -> kit.Unreachable | None:
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
                 return kit.Unreachable("TLS", str(cause), "check clock, certificates and proxy")
             case aiohttp.ClientConnectorError():
-                why = cause.os_error.strerror or str(cause)
+                number = cause.os_error.errno or 0
+                why = os.strerror(number) if number > 0 else str(cause.os_error)
                 return kit.Unreachable(
                     "connect", f"{cause.host}:{cause.port}: {why}", "check the network"
                 )

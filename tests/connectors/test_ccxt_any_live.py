@@ -1,6 +1,7 @@
 """The same book tests for OKX's own connector and for `ccxt:okx`, over real sockets.
 
-One body each, run over both: what the generic connector gives must be as good a book.
+One body each, run over both: what the generic connector gives must be as good a book.  Then the
+other three venues through ccxt.
 """
 
 import asyncio
@@ -27,12 +28,16 @@ QUICK_BOUND_S = 0.8 + 2 * 0.2 + 1  # doubt_max + 2 x again + two round trips, on
 
 
 class Stage:
-    """OKX's simulator on a port, and a router on it."""
+    """A venue's simulator on a port, and a router on it."""
 
-    def __init__(self, venue):
-        self.venue = venue
+    def __init__(self, venue, pairs, depth):
+        self.venue, self.pairs, self.depth = venue, pairs, depth
         self.simulator, self.exchange = simulate(
-            "okx", 5, time.time_ns(), symbols=SYMBOLS, pace=Pace(updates_per_s=60)
+            venue.removeprefix("ccxt:"),
+            5,
+            time.time_ns(),
+            symbols=[str(pair) for pair in pairs],
+            pace=Pace(updates_per_s=60),
         )
         self.server = None
         self.changes = []
@@ -43,7 +48,7 @@ class Stage:
 
     def reader(self, settings):
         target = Target(self.venue, "sim", self.server.hosts())
-        self.router = Router(settings, [target], PAIRS, rng=Random(3))
+        self.router = Router(settings, [target], self.pairs, rng=Random(3))
         self.router.market.on_change.append(self.changes.append)
         return self.router
 
@@ -52,7 +57,7 @@ class Stage:
         return seat.live if seat else None
 
     def all_live(self):
-        return all(self.live(pair) for pair in PAIRS)
+        return all(self.live(pair) for pair in self.pairs)
 
     def equal(self, pair):
         """Whether the book is LIVE and the exchange's: every level, digit for digit."""
@@ -61,11 +66,11 @@ class Stage:
         listing, one = self.exchange.listings[str(pair)], book.instrument
         ours = [
             [(one.px_decimal(px), one.qty_decimal(qty)) for px, qty in levels]
-            for levels in (book.bids(DEPTH), book.asks(DEPTH))
+            for levels in (book.bids(self.depth), book.asks(self.depth))
         ]
         theirs = [
             [(listing.px(x.px), listing.qty(x.qty) * listing.contract_size) for x in side]
-            for side in self.exchange.book(str(pair), DEPTH)
+            for side in self.exchange.book(str(pair), self.depth)
         ]
         return ours == theirs
 
@@ -80,7 +85,7 @@ class Stage:
         """Every book equals its exchange's, while that stands still for a moment."""
         await self.until(self.all_live, 15, "every book live")
         market, self.simulator.market = self.simulator.market, None
-        await self.until(lambda: all(self.equal(pair) for pair in PAIRS), 5, "equal books")
+        await self.until(lambda: all(self.equal(pair) for pair in self.pairs), 5, "equal books")
         self.simulator.market = market
         market.skip_to(time.time_ns())
         self.server._advance()
@@ -89,9 +94,9 @@ class Stage:
         return [change.new.value for change in self.changes if change.instrument.pair == pair]
 
 
-def on_stage(venue, body, **freshness):
+def on_stage(venue, body, *, pairs=PAIRS, depth=DEPTH, **freshness):
     async def main():
-        stage = Stage(venue)
+        stage = Stage(venue, pairs, depth)
         await stage.open()
         settings = Settings(venues={}, feeds={"freshness": freshness})
         try:
@@ -217,6 +222,23 @@ def test_the_environments_proxy_is_not_asked_about_a_simulator(venue, monkeypatc
         await on.true_at_a_pause()
 
     on_stage(venue, body)
+
+
+@pytest.mark.parametrize(
+    ("venue", "pairs", "depth"),  # the depth that ccxt asks for by itself
+    [
+        ("ccxt:binance", PAIRS, 200),
+        ("ccxt:bybit", PAIRS, 50),
+        ("ccxt:kraken", PAIRS[:1], 10),
+    ],
+)
+def test_the_other_venues_through_ccxt(venue, pairs, depth):
+    async def body(on):
+        for _ in range(2):
+            await on.true_at_a_pause()
+        assert all(on.states(pair) == ["live"] for pair in pairs)
+
+    on_stage(venue, body, pairs=pairs, depth=depth)
 
 
 def test_a_venue_in_a_file_is_found_through_ccxt_too(tmp_path):
