@@ -90,10 +90,11 @@ class Http:
     async def _answer(self, part: Part, request: HttpRequest, timeout_s: float) -> Answer:
         try:
             url = self.url(part, request)
+            gate = self.limits.rest(str(url), request.bucket)
         except ValueError as fault:
             raise VenueError(f"{request.path}: {fault}", NO_NETWORK) from None
         try:
-            await self.limits.rest(str(url), request.bucket).wait(request.cost, WAIT_MAX_NS)
+            await gate.wait(request.cost, WAIT_MAX_NS)
         except VenueError as fault:
             raise VenueError(f"{request.path}: {fault}") from None
         self.requests += 1
@@ -182,4 +183,5 @@ def _named(fault: Exception, path: str) -> VenueError:
             why = words_of(fault.os_error)
             return Unreachable("connect", f"{fault.host}:{fault.port}: {why}", NO_NETWORK)
         case _:
-            return VenueError(f"{path}: {type(fault).__name__}: {fault}")
+            said = " ".join(str(fault).split())  # some libraries point with carets, over lines
+            return VenueError(f"{path}: {type(fault).__name__}: {said}")

@@ -10,7 +10,7 @@ from hean_router.venue import Limiter
 
 SECOND = 1_000_000_000
 SHARE = 0.8  # of what the venue allows; the rest is for what is under way, and for others here
-WAIT_MAX_NS = 30 * SECOND
+JITTER_MS = 500  # by which two requests may come closer on their way
 _UNLIMITED = RateLimit(1_000_000, 1_000)  # a bucket without a limit can still be told to wait
 
 
@@ -18,7 +18,11 @@ class Gate:
     """One limit, passed in the order of coming: a dear request is not starved by cheap ones."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], int]) -> None:
-        self._limiter, self._clock = Limiter(limit, SHARE), clock
+        # What left in time order may arrive closer together, the first over a new connection and
+        # the next over one that stands: so the venue's window is taken to be a little longer.
+        apart_ms = min(JITTER_MS, limit.per_ms // 4)
+        self._limiter = Limiter(RateLimit(limit.capacity, limit.per_ms + apart_ms), SHARE)
+        self._clock = clock
         self._turn = asyncio.Lock()  # fair: first come, first served
         self._why = "the venue's limit"
 
