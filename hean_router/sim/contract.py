@@ -20,6 +20,7 @@ from random import Random
 from typing import Protocol, TypeAlias
 from urllib.parse import parse_qsl
 
+from hean_router.sim.accounts import AccountSpec, History
 from hean_router.sim.exchange import Exchange, Listing, Step
 
 MS = 1_000_000
@@ -173,12 +174,15 @@ class Options:
 
     `limits`: factor on the venue's connection, subscription, message and weight limits; None turns
     them off (load tests; never hide it).  `session_life_ns`: None is the venue's own.
-    `checksums` brings back book checksums that a venue has given up (OKX).
+    `checksums` brings back book checksums that a venue has given up (OKX).  `accounts` are the
+    customers a face that takes orders serves; `history` gets what becomes of their orders.
     """
 
     limits: float | None = 1.0
     session_life_ns: int | None = None
     checksums: bool = False
+    accounts: tuple[AccountSpec, ...] = ()
+    history: History | None = None
 
     def limit(self, venue_limit: int) -> int | None:
         """The venue's limit, scaled; None for "no limit"."""
@@ -219,7 +223,10 @@ class Face(Protocol):
         """The client reads so slowly that its write queue is full: end it as the venue does."""
 
     def request(self, request: Request, now_ns: int) -> Response:
-        """Answer a REST request."""
+        """Answer a REST request.
+
+        What it pushes to sockets is due at once: `wake_at_ns` is then `now_ns`.
+        """
 
     def market(self, step: Step, now_ns: int) -> Outputs:
         """One engine action happened at `step.time_ns`; the exchange stands right after it."""
@@ -252,3 +259,6 @@ class FaceModule(Protocol):
 
     def face(self, exchange: Exchange, rng: Random, options: Options) -> Face:
         """A face over this exchange.  `rng` is its own: nobody else draws from it."""
+
+    # A module whose face takes orders also has `KEY_STYLES: Sequence[KeyStyle]`: then `simulate`
+    # opens accounts with such keys, and passes them in `Options.accounts`.

@@ -55,6 +55,15 @@ class Tif(StrEnum):
     FOK = "fok"
 
 
+class Stp(StrEnum):
+    """Self-trade prevention: whose order ends when an account meets itself.  The taker's counts."""
+
+    NONE = "none"  # the account trades with itself
+    MAKER = "maker"  # the resting order ends, the taker goes on
+    TAKER = "taker"  # the taker ends, after what it filled before
+    BOTH = "both"
+
+
 class OrderState(StrEnum):
     """Where an order is in its life."""
 
@@ -76,6 +85,7 @@ class Reason(StrEnum):
     POST_ONLY = "post_only"  # it would have taken
     FOK = "fok"  # not fillable whole
     NO_LIQUIDITY = "no_liquidity"  # the rest of an IOC or market order
+    STP = "stp"  # it met an order of its own account
 
 
 def decimals_of(step: Decimal) -> int:
@@ -221,6 +231,8 @@ class Order:
     time_ns: int
     state: OrderState = OrderState.OPEN
     reason: Reason | None = None
+    stp: Stp = Stp.NONE
+    budget: Decimal | None = None  # quote left to spend; only a buy has one
 
 
 class Level(NamedTuple):
@@ -262,6 +274,7 @@ class Step:
     levels: tuple[Level, ...] = ()
     trades: tuple[Trade, ...] = ()
     status: Status | None = None  # set when the listing's status changed
+    prevented: tuple[Order, ...] = ()  # resting orders that ended instead of meeting their own
 
 
 @dataclass(slots=True)
@@ -425,6 +438,16 @@ class Exchange:
         """The youngest order at the worst price of a side."""
         return self._markets[symbol].ladders[side].last()
 
+    def sweep(self, symbol: str, side: Side, lots: int) -> list[tuple[int, int]]:
+        """What an order of `side` for `lots` would take at any price: (ticks, lots) by level."""
+        taken: list[tuple[int, int]] = []
+        for level in self._walk(symbol, side.other, None):
+            if lots <= 0:
+                break
+            taken.append((level.px, min(lots, level.qty)))
+            lots -= level.qty
+        return taken
+
     def _walk(self, symbol: str, side: Side, depth: int | None) -> Iterator[BookLevel]:
         for px, queue in islice(self._markets[symbol].ladders[side], depth):
             yield BookLevel(px, queue.qty, len(queue.orders))
@@ -443,16 +466,33 @@ class Exchange:
         post_only: bool = False,
         owner: str | None = None,
         client_id: str = "",
+        stp: Stp = Stp.NONE,
+        budget: Decimal | None = None,
     ) -> Step:
         """Match an order, then rest what is left of it if its terms say so.
 
-        `qty` in lots, `px` in ticks, None for a market order.  A refusal is an answer, not an
-        error: see `Step.order.state` and `.reason`.  KeyError: no such listing.
+        `qty` in lots, `px` in ticks, None for a market order.  With a `budget` a market buy takes
+        whole lots while they cost no more quote than that, at most `qty`; the order then counts as
+        one for what it got.  A refusal is an answer, not an error: see `Step.order.state` and
+        `.reason`.  KeyError: no such listing.
         """
+        assert budget is None or (side is Side.BUY and px is None), "only a market buy spends"
         market = self._markets[symbol]
         self._order_id += 1
         order = Order(
-            self._order_id, symbol, side, px, qty, qty, tif, post_only, owner, client_id, now_ns
+            self._order_id,
+            symbol,
+            side,
+            px,
+            qty,
+            qty,
+            tif,
+            post_only,
+            owner,
+            client_id,
+            now_ns,
+            stp=stp,
+            budget=budget,
         )
         if reason := self._refusal(market, order):
             order.state, order.reason = OrderState.REJECTED, reason
@@ -460,10 +500,15 @@ class Exchange:
         if tif is Tif.FOK and not self._fillable(market, order):
             order.state, order.reason = OrderState.EXPIRED, Reason.FOK
             return Step(symbol, now_ns, order)
-        trades = self._match(market, order)
-        touched = dict.fromkeys((side.other, trade.px) for trade in trades)
-        if order.leaves == 0:
+        trades, prevented, places = self._match(market, order)
+        touched = dict.fromkeys((side.other, place) for place in places)
+        spent = budget is not None and order.reason is None and len(market.ladders[side.other]) > 0
+        if budget is not None:  # it counts as an order for what it got
+            order.qty, order.leaves = order.qty - order.leaves, 0
+        if order.leaves == 0 and (budget is None or spent):
             order.state = OrderState.FILLED
+        elif order.reason is Reason.STP:
+            order.state = OrderState.EXPIRED
         elif px is None or tif is not Tif.GTC:
             order.state, order.reason = OrderState.EXPIRED, Reason.NO_LIQUIDITY
         else:
@@ -471,7 +516,7 @@ class Exchange:
             self._open[order.id] = order
             touched[side, px] = None
         levels = tuple(market.level(*place) for place in touched)
-        return Step(symbol, now_ns, order, levels, tuple(trades))
+        return Step(symbol, now_ns, order, levels, tuple(trades), prevented=tuple(prevented))
 
     def reduce(self, order_id: int, qty: int, *, now_ns: int) -> Step | None:
         """Take `qty` lots (fewer than its leaves) off an open order; it keeps its place.
@@ -526,7 +571,10 @@ class Exchange:
         if order.px is not None and order.px <= 0:
             return Reason.PX
         px = order.px if order.px is not None else market.ladders[order.side.other].best()
-        if px is not None and listing.notional(px, order.qty) < listing.min_notional:
+        if order.budget is not None:
+            if order.budget < listing.min_notional:
+                return Reason.NOTIONAL_MIN
+        elif px is not None and listing.notional(px, order.qty) < listing.min_notional:
             return Reason.NOTIONAL_MIN
         takes = self._crosses(market, order)
         if market.status is Status.POST_ONLY and (takes or order.px is None):
@@ -546,17 +594,41 @@ class Exchange:
         for px, queue in market.ladders[order.side.other]:
             if found >= order.qty or not _reaches(order, px):
                 break
-            found += queue.qty
+            if order.stp is Stp.NONE or order.owner is None:
+                found += queue.qty
+                continue
+            for maker in queue.orders.values():
+                if maker.owner != order.owner:
+                    found += maker.leaves
+                elif order.stp is not Stp.MAKER:
+                    return found >= order.qty
         return found >= order.qty
 
-    def _match(self, market: _Market, taker: Order) -> list[Trade]:
+    def _match(self, market: _Market, taker: Order) -> tuple[list[Trade], list[Order], list[int]]:
+        """Trades, own makers that ended instead, and the prices of both as they came."""
         trades: list[Trade] = []
-        ladder = market.ladders[taker.side.other]
+        prevented: list[Order] = []
+        places: list[int] = []
+        listing, ladder = market.listing, market.ladders[taker.side.other]
         while taker.leaves and (maker := ladder.first()):
             assert maker.px is not None, "only a limit order rests"
             if not _reaches(taker, maker.px):
                 break
+            if taker.stp is not Stp.NONE and taker.owner is not None and maker.owner == taker.owner:
+                if taker.stp is not Stp.TAKER:
+                    self._prevent(ladder, maker)
+                    prevented.append(maker)
+                    places.append(maker.px)
+                if taker.stp is not Stp.MAKER:
+                    taker.reason = Reason.STP
+                    break
+                continue
             qty = min(taker.leaves, maker.leaves)
+            if taker.budget is not None:
+                qty = min(qty, int(taker.budget // listing.notional(maker.px, 1)))
+                if qty == 0:
+                    break
+                taker.budget -= listing.notional(maker.px, qty)
             ladder.reduce(maker, qty)
             taker.leaves -= qty
             if maker.leaves == 0:
@@ -564,9 +636,18 @@ class Exchange:
                 del self._open[maker.id]
             market.trade_id += 1
             trades.append(Trade(market.trade_id, maker.px, qty, taker.side, maker, taker))
+            places.append(maker.px)
         if trades:
             market.last = trades[-1]
-        return trades
+        return trades, prevented, places
+
+    def _prevent(self, ladder: _Ladder, maker: Order) -> None:
+        """End a resting order that would have met its own account."""
+        leaves = maker.leaves
+        ladder.reduce(maker, leaves)
+        maker.leaves = leaves  # what was not filled, for whoever reports the order
+        maker.state, maker.reason = OrderState.EXPIRED, Reason.STP
+        del self._open[maker.id]
 
     def check(self) -> None:
         """Assert every invariant.  O(orders); for tests."""

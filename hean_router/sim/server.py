@@ -142,8 +142,17 @@ class Server:
         return self.simulator.face.hosts(f"http://{at}", f"ws://{at}")
 
     def announce(self) -> dict[str, Any]:
-        """This venue's entry in the first line of `hean sim`."""
-        return {"env": "sim", "hosts": dict(self.hosts()), "keys": {}, "balances": {}}
+        """This venue's entry in the first line of `hean sim`.
+
+        `keys` (`key`, `secret`, `scheme`, `permissions`, and `passphrase` where the venue wants
+        one) and `balances` are those of the first account, for who needs just one; `accounts` has
+        all of them.  A venue that takes no orders has empty ones.
+        """
+        entry = {"env": "sim", "hosts": dict(self.hosts()), "keys": {}, "balances": {}}
+        if accounts := [account.announced() for account in self.simulator.accounts]:
+            keys, balances = accounts[0]["keys"][0], accounts[0]["balances"]
+            entry |= {"keys": keys, "balances": balances, "accounts": accounts}
+        return entry
 
     # Time
 
@@ -272,6 +281,7 @@ class Server:
     async def _answer(self, http: web.BaseRequest, request: Request) -> web.StreamResponse:
         now_ns = self._advance()
         response = self.simulator.face.request(request, now_ns)
+        self._dispatch(self.simulator.due(now_ns))  # what an order by REST pushes to sockets
         self._plan(now_ns)
         if response.delay_ns:
             await asyncio.sleep(response.delay_ns / _SECOND)

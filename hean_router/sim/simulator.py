@@ -1,8 +1,11 @@
 """One simulated venue, whole and pure: exchange, market and face, in the order of their times."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
 
 from hean_router.sim import faces
+from hean_router.sim.accounts import AccountSpec, History, open_accounts, opening_rows
 from hean_router.sim.contract import Face, Options, Output, Outputs
 from hean_router.sim.exchange import Exchange
 from hean_router.sim.fault_spec import FaultSpec
@@ -17,9 +20,12 @@ class Simulator:
     give the same outputs, however finely time is cut.  `market` is None for a replayed capture.
     """
 
-    def __init__(self, face: Face, market: Market | None = None) -> None:
+    def __init__(
+        self, face: Face, market: Market | None = None, accounts: tuple[AccountSpec, ...] = ()
+    ) -> None:
         self.face = face
         self.market = market
+        self.accounts = accounts
 
     @property
     def venue(self) -> str:
@@ -58,11 +64,15 @@ def simulate(
     pace: Pace | None = None,
     options: Options | None = None,
     faults: FaultSpec | None = None,
+    balances: Mapping[str, Decimal] | None = None,
+    history: History | None = None,
 ) -> tuple[Simulator, Exchange]:
     """A venue with a seeded market, its books filled, ready at `origin_ns`; and its exchange.
 
     With `faults`, `Simulator.face` is the misbehaving one: `Faults.counts` says what it did.
     The exchange is the oracle: what any client of this venue should have in its book.
+    A venue that takes orders has accounts (`Simulator.accounts`), each with `balances` or plenty of
+    everything; `history` gets all that becomes of their orders, in the venue's terms.
     ValueError: no such venue, or a symbol it cannot list.
     """
     module = faces.load(venue)
@@ -76,7 +86,17 @@ def simulate(
     )
     market = Market(exchange, seed, origin_ns, pace)
     market.open(origin_ns)
-    face = module.face(exchange, split(seed, "face", venue), options or Options())
+    options = options or Options()
+    styles = getattr(module, "KEY_STYLES", ())
+    if styles and not options.accounts:
+        accounts = open_accounts(seed, venue, listings, styles, balances)
+        options = replace(options, accounts=accounts)
+    if history is not None:
+        options = replace(options, history=history)
+    if options.history is not None:
+        for row in opening_rows(options.accounts, origin_ns):
+            options.history(row)
+    face = module.face(exchange, split(seed, "face", venue), options)
     if faults is not None:
         face = Faults(face, faults, seed, origin_ns)
-    return Simulator(face, market), exchange
+    return Simulator(face, market, options.accounts), exchange
