@@ -44,7 +44,7 @@ from hean_router.domain.order import (
     Tif,
     Unknown,
 )
-from hean_router.domain.scale import TooFine, decimals_of, plain, to_scaled
+from hean_router.domain.scale import TooFine, decimals_of, plain, to_scaled, to_text
 from hean_router.domain.venue import FeeIn, Fees, Integrity, RateLimit, VenueSpec
 from hean_router.venue.contract import (
     Answer,
@@ -136,6 +136,7 @@ __all__ = [
     "levels",
     "plain",
     "to_scaled",
+    "to_text",
 ]
 
 US = 1_000  # ns
