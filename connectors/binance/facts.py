@@ -25,11 +25,13 @@ SPEC = kit.VenueSpec(
         "live": {
             "rest": "https://api.binance.com",
             "ws": "wss://stream.binance.com:9443",
+            "orders.ws": "wss://ws-api.binance.com:443/ws-api/v3",
             **_LIVE_FUTURES,
         },
         "live-gcp": {  # the same exchange by another road
             "rest": "https://api-gcp.binance.com",
             "ws": "wss://stream.binance.com:443",
+            "orders.ws": "wss://ws-api.binance.com:9443/ws-api/v3",
             **_LIVE_FUTURES,
         },
         "live-data": {  # market data only; open where the others answer 451
@@ -40,11 +42,13 @@ SPEC = kit.VenueSpec(
         "testnet": {
             "rest": "https://testnet.binance.vision",
             "ws": "wss://stream.testnet.binance.vision",
+            "orders.ws": "wss://ws-api.testnet.binance.vision/ws-api/v3",
             **_DEMO_FUTURES,
         },
         "demo": {
             "rest": "https://demo-api.binance.com",
             "ws": "wss://demo-stream.binance.com",
+            "orders.ws": "wss://demo-ws-api.binance.com/ws-api/v3",
             **_DEMO_FUTURES,
         },
     },
@@ -81,6 +85,16 @@ def feed_url(part: kit.Part, hosts: Mapping[str, str]) -> str:
     if part is kit.Part.LINEAR and not urlsplit(base).path:
         base += "/public"
     return f"{base}/ws"
+
+
+def orders_url(hosts: Mapping[str, str]) -> str:
+    """The WebSocket API: orders and private events.  It has a host of its own.
+
+    Where none is given (a proxy, a simulator) it is under the market data's base.  An address with
+    a path is taken as it is.
+    """
+    base = (hosts.get("orders.ws") or hosts["ws"]).rstrip("/")
+    return base if urlsplit(base).path else f"{base}/ws-api/v3"
 
 
 def part_of(url: str) -> kit.Part | None:
