@@ -362,6 +362,7 @@ class Fake:
             self.books[symbol] = {"timestamp": 1, "bids": [], "asks": []}
             self.put(symbol)
             return self.books[symbol]
+        await asyncio.sleep(self.venue.dull_s)  # until it listens again
         await self.wait(symbol)
         return self.books[symbol]
 
@@ -390,6 +391,7 @@ class Fake:
                 wait.cancel() if fault is None else wait.set_exception(fault)
 
     async def close(self):
+        await asyncio.sleep(0.25)
         self.closed = True
 
 
@@ -405,6 +407,7 @@ class FakeVenue:
         self.truth = {symbol: book(100, 101) for symbol in symbols}
         self.made, self.asked = [], []
         self.rest_fault = self.watch_fault = None
+        self.dull_s = 0
 
     @property
     def lines(self):
@@ -429,7 +432,7 @@ class Followed:
     def __init__(self, world, venue, gate, instruments):
         self.world, self.venue, self.gate = world, venue, gate
         self.instruments = {str(one.pair): one for one in instruments}
-        self.events, self.books = [], {}
+        self.events, self.books, self.best_bids = [], {}, set()
 
     def sink(self, events, now_ns):
         assert now_ns == self.gate.now_ns(), "told at once"
@@ -437,7 +440,7 @@ class Followed:
             self.events.append(event)
             match event:
                 case BookMoved(instrument=instrument, book=book):
-                    assert book.usable
+                    self.best_bids.add(instrument.px_decimal(book.bids(1)[0][0]))
                     self.books[str(instrument.pair)] = book
                 case StateChanged(instrument=instrument, new=new) if new.value != "live":
                     self.books.pop(str(instrument.pair), None)
@@ -539,10 +542,35 @@ def test_an_answer_that_changes_nothing_is_no_change_but_a_proof():
 def test_what_comes_between_an_answer_and_the_next_question_is_seen_too():
     async def body(on):
         await on.until(on.holds, 1)
-        on.venue.move(bid=99)
-        on.venue.move(bid=98, quietly=True)  # nobody waits for it, as ccxt resolves only waits
-        assert await on.until(on.holds, 1) <= 0.31, "two looks, a tick apart"
+        on.venue.dull_s = 0.02
+        for bid in (99, 97, 95):
+            on.venue.move(bid=bid)
+            await asyncio.sleep(0.01)  # the answer is read, the next question not heard yet
+            assert on.holds()
+            on.venue.move(bid=bid - 1)
+            assert 0.09 < await on.until(on.holds, 1) <= 0.21, "two looks, a tick apart"
+            await asyncio.sleep(0.5)
         assert on.venue.asked == []
+
+    follow(body)
+
+
+def test_a_book_that_ccxt_has_spoilt_is_not_believed_before_it_says_so():
+    """It applies a message first, and raises when the checksum does not fit."""
+
+    async def body(on):
+        on.venue.dull_s = 0.02
+        for turn in range(30):
+            await on.until(on.holds, 31)
+            await asyncio.sleep(0.03)  # it listens again
+            on.venue.move(bid=90)
+            await asyncio.sleep(0.001 + 0.003 * turn)
+            on.venue.move(bid=13, quietly=True)
+            await asyncio.sleep(0.08)
+            on.venue.made[-1].drop(ccxt.ChecksumError("checksum"))
+            on.venue.truth["BTC/USDT"] = book(100, 101)
+            await on.until(lambda: not on.books, 0.05, 0.001)
+        assert on.best_bids == {90, 100}
 
     follow(body)
 
@@ -574,6 +602,7 @@ def test_a_cut_is_survived_on_a_fresh_line(fault, reason):
             assert reason in why
         await on.until(on.holds, 10)
         assert len(on.venue.lines) == 4, "a new object after each, for the old may hold old things"
+        await asyncio.sleep(0.3)
         assert [one.closed for one in on.venue.lines] == [True, True, True, False]
 
     follow(body)
