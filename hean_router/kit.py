@@ -8,7 +8,19 @@ session that judges books (`FeedSession`).
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from hean_router.book import Book, BookState, Ladder
+from hean_router.book import (
+    COMPILED,
+    UNTOLD,
+    Book,
+    BookState,
+    Ladder,
+    Pairs,
+    Rows,
+    digits,
+    levels,
+    rows,
+    spelled,
+)
 from hean_router.domain.errors import CommandError, MalformedFrame, Unreachable, VenueError
 from hean_router.domain.feed import (
     Delta,
@@ -61,7 +73,9 @@ from hean_router.venue.gateway import EventSink, VenueGateway
 from hean_router.venue.order_contract import OrderCodec, OrderLimits, OrderSocket
 
 __all__ = [
+    "COMPILED",
     "MS",
+    "UNTOLD",
     "US",
     "Accepted",
     "Answer",
@@ -105,6 +119,7 @@ __all__ = [
     "OrderState",
     "Outcome",
     "Pair",
+    "Pairs",
     "Part",
     "Permissions",
     "Policy",
@@ -113,6 +128,7 @@ __all__ = [
     "RejectKind",
     "Rejected",
     "Reply",
+    "Rows",
     "Send",
     "SessionCounts",
     "SessionEvent",
@@ -132,24 +148,18 @@ __all__ = [
     "VenueSpec",
     "chunks",
     "decimals_of",
+    "digits",
     "grid",
     "levels",
     "plain",
+    "rows",
+    "spelled",
     "to_scaled",
     "to_text",
 ]
 
 US = 1_000  # ns
 MS = 1_000_000  # ns
-
-
-def levels(pairs: Iterable[Sequence[str]], instrument: Instrument) -> list[Level]:
-    """Levels from `[price, quantity, …]` texts; what follows the first two is ignored.
-
-    Raises `ValueError` (`TooFine`) on text that is not a plain decimal of the instrument's scale.
-    """
-    px_of, qty_of = instrument.px_of, instrument.qty_of
-    return [(px_of[pair[0]], qty_of[pair[1]]) for pair in pairs]
 
 
 def chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:

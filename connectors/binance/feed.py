@@ -33,8 +33,8 @@ class _Event(Struct, gc=False):
     U: int = 0
     u: int = 0
     pu: int | None = None
-    b: list[tuple[str, str]] | None = None
-    a: list[tuple[str, str]] | None = None
+    b: kit.Pairs = kit.UNTOLD
+    a: kit.Pairs = kit.UNTOLD
     # trade
     t: int = 0
     p: str = ""
@@ -57,6 +57,7 @@ class _Frame(_Event, gc=False):
     data: _Event | None = None
     id: int | str | None = None
     result: Any = UNSET  # null for a good end; a list, a flag
+    B: str = ""  # only a book ticker has it and no name
     error: _Error | None = None
     code: int | None = None
     msg: str = ""
@@ -162,7 +163,7 @@ class Feed(kit.FeedCodec):
         if (instrument := self._by_symbol.get(event.s)) is None:
             return ()
         first, last, prev = event.U, event.u, event.pu
-        if not 0 < first <= last or event.b is None or event.a is None:
+        if not 0 < first <= last or event.b is kit.UNTOLD or event.a is kit.UNTOLD:
             raise ValueError(f"depthUpdate {first}..{last} without its numbers or sides")
         if self._spot:
             prev = first - 1
@@ -197,7 +198,7 @@ class Feed(kit.FeedCodec):
             return [kit.Notice(kit.NoticeKind.REFUSED, text, about) for about in asked or (None,)]
         if frame.result is UNSET:
             wrapped = frame.data is not None
-            if frame.top_n or (wrapped and not _OURS.search(frame.stream)):
+            if frame.top_n or frame.B or (wrapped and not _OURS.search(frame.stream)):
                 return ()
             raise ValueError("neither an event nor an answer")
         if not asked:

@@ -31,8 +31,8 @@ class _Book(Struct, gc=False):
     """What a book's topic carries; tickers fit too, and leave everything empty."""
 
     s: str = ""
-    b: list[tuple[str, str]] | None = None
-    a: list[tuple[str, str]] | None = None
+    b: kit.Pairs = kit.UNTOLD
+    a: kit.Pairs = kit.UNTOLD
     u: int = 0
 
 
@@ -213,10 +213,12 @@ class Feed(kit.FeedCodec):
 
 def _sides(
     frame: _Frame, instrument: kit.Instrument
-) -> tuple[list[kit.Level], list[kit.Level], _Book]:
+) -> tuple[Sequence[kit.Level], Sequence[kit.Level], _Book]:
     book = frame.data
-    if not isinstance(book, _Book) or book.b is None or book.a is None or book.u <= 0:
-        raise ValueError(f"{frame.topic} without its number or sides")
+    if not isinstance(book, _Book) or book.u <= 0:
+        raise ValueError(f"{frame.topic} without its number")
+    if book.b is kit.UNTOLD or book.a is kit.UNTOLD:
+        raise ValueError(f"{frame.topic} without one of its sides")
     if book.s != instrument.symbol:
         raise ValueError(f"{frame.topic} speaks of {book.s!r}")
     return kit.levels(book.b, instrument), kit.levels(book.a, instrument), book

@@ -24,18 +24,12 @@ _READ = _BOOKS | _TOPS | {"trades", "status", "instruments"}
 # ---------------------------------------------------------------------------------- wire
 
 
-class _Level(Struct, array_like=True, gc=False):
-    """Price and size; a dead field and the number of orders follow and are not read."""
-
-    px: str
-    sz: str
-
-
 class _Row(Struct, gc=False):
     """A row of any channel that we read."""
 
-    asks: list[_Level] | None = None
-    bids: list[_Level] | None = None
+    # Price and size; a dead field and the number of orders follow and are not read.
+    asks: kit.Rows = kit.UNTOLD
+    bids: kit.Rows = kit.UNTOLD
     ts: str = ""
     checksum: int = 0
     seqId: int | None = None  # noqa: N815 - OKX's own name, as are the next
@@ -124,7 +118,7 @@ _TEXTS: WeakKeyDictionary[kit.Instrument, tuple[_Texts, _Texts]] = WeakKeyDictio
 class _Listed:
     """An instrument, and what this socket has learned about its book."""
 
-    __slots__ = ("chained", "instrument", "px_text", "qty_text", "trading")
+    __slots__ = ("chained", "instrument", "px_text", "qty_text", "told", "trading")
 
     def __init__(self, instrument: kit.Instrument) -> None:
         self.instrument = instrument
@@ -132,12 +126,8 @@ class _Listed:
             _TEXTS[instrument] = _Texts(instrument.px_of), _Texts(instrument.qty_of)
         self.px_text, self.qty_text = _TEXTS[instrument]
         self.chained: bool | None = None  # whether its snapshot had a sequence; None before any
+        self.told: int | None = None  # the checksum of the last message
         self.trading: kit.Trading | None = None  # as last pushed
-
-
-def _levels(side: Iterable[_Level], instrument: kit.Instrument) -> list[kit.Level]:
-    px_of, qty_of = instrument.px_of, instrument.qty_of
-    return [(px_of[level.px], qty_of[level.sz]) for level in side]
 
 
 # ---------------------------------------------------------------------------------- the codec
@@ -287,6 +277,10 @@ class Feed(kit.FeedCodec):
     def checksum(self, book: kit.Book) -> int:
         """CRC32 over the best 25 levels, bid and ask by turns, texts as received; signed."""
         listed = self._listed[book.instrument.symbol]
+        if kit.COMPILED:
+            text = kit.spelled(book.bids, book.asks, _DIGEST_LEVELS, listed.instrument)
+            if (digest := _signed(crc32(text))) == listed.told:
+                return digest  # else needless zeros may have been sent: ask who remembers them
         px, qty = listed.px_text.__getitem__, listed.qty_text.__getitem__
         bid_px, bid_qty = book.bids.columns(_DIGEST_LEVELS)
         ask_px, ask_qty = book.asks.columns(_DIGEST_LEVELS)
@@ -298,19 +292,22 @@ class Feed(kit.FeedCodec):
             bid_px[both:] + ask_px[both:], bid_qty[both:] + ask_qty[both:], strict=True
         ):
             texts += (px(key), qty(size))
-        digest = crc32(":".join(texts).encode())
-        return digest - (1 << 32) if digest >> 31 else digest
+        return _signed(crc32(":".join(texts).encode()))
+
+
+def _signed(digest: int) -> int:
+    return digest - (1 << 32) if digest >> 31 else digest
 
 
 def _book(listed: _Listed, action: str, row: _Row) -> kit.Snapshot | kit.Delta:
     instrument = listed.instrument
-    if row.asks is None or row.bids is None:
+    if row.asks is kit.UNTOLD or row.bids is kit.UNTOLD:
         raise ValueError("a book without one of its sides")
     seq, prev_seq, checksum = row.seqId, row.prevSeqId, row.checksum or None
     if seq is None and checksum is None:
         raise ValueError("neither a sequence nor a checksum: nothing proves it")
-    bids, asks = _levels(row.bids, instrument), _levels(row.asks, instrument)
-    sent_ns = int(row.ts) * kit.MS
+    bids, asks = kit.rows(row.bids, instrument), kit.rows(row.asks, instrument)
+    sent_ns, listed.told = int(row.ts) * kit.MS, checksum
     if action == "update":
         if (prev_seq is None) is not (seq is None) or listed.chained is (seq is None):
             raise ValueError("half a chain")
@@ -329,9 +326,9 @@ def _trade(instrument: kit.Instrument, row: _Row) -> kit.Trade:
 
 
 def _top(instrument: kit.Instrument, row: _Row) -> kit.Top:
-    if row.asks is None or row.bids is None:
+    if row.asks is kit.UNTOLD or row.bids is kit.UNTOLD:
         raise ValueError("a top without one of its sides")
-    bid, ask = (_levels(side[:1], instrument) for side in (row.bids, row.asks))
+    bid, ask = kit.rows(row.bids, instrument), kit.rows(row.asks, instrument)
     sent_ns = int(row.ts) * kit.MS
     return kit.Top(instrument, bid[0] if bid else None, ask[0] if ask else None, sent_ns)
 

@@ -18,10 +18,23 @@ from hean_router.book.depth_stream import (
     Took,
     depth_message,
 )
-from hean_router.book.ladder import Ladder
 from hean_router.book.sweep import Sweep
+from hean_router.book.twin import (
+    COMPILED,
+    UNTOLD,
+    Ladder,
+    Pairs,
+    Rows,
+    digits,
+    levels,
+    rows,
+    spelled,
+    state_hash,
+)
 
 __all__ = [
+    "COMPILED",
+    "UNTOLD",
     "Book",
     "BookSource",
     "BookState",
@@ -35,9 +48,16 @@ __all__ = [
     "Group",
     "Ladder",
     "LiveBook",
+    "Pairs",
     "PricedLevel",
+    "Rows",
     "Sweep",
     "Took",
     "depth_message",
+    "digits",
     "group_of",
+    "levels",
+    "rows",
+    "spelled",
+    "state_hash",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from enum import Enum
 
-from hean_router.book.ladder import Ladder
+from hean_router.book.twin import Ladder
 from hean_router.domain.errors import Desync, NotLive
 from hean_router.domain.feed import Delta, Level, Snapshot
 from hean_router.domain.instrument import Instrument, Side

@@ -74,7 +74,8 @@ class Pair(Struct, frozen=True, order=True):
 class Digits(dict[str, int]):
     """Decimal text -> scaled int, remembered: the same prices come again and again.
 
-    Raises what `to_scaled` raises.  Bounded: it forgets everything when it is full.
+    Raises what `to_scaled` raises.  Bounded: it forgets everything when it is full.  Who must see
+    every text takes a subclass: past this very class a compiled reader may go its own way.
     """
 
     __slots__ = ("decimals", "factor")

@@ -209,14 +209,21 @@ def _listed(connector: Connector, record: Captured) -> Sequence[Instrument]:
     return ()
 
 
+class _Heard(Digits):
+    """Asked for every text there is: the compiled twin reads only past plain `Digits`."""
+
+
 def _probing(connector: Connector, symbol: str, pair: Pair) -> Instrument:
-    return Instrument(
+    probe = Instrument(
         venue=connector.spec.id,
         pair=pair,
         symbol=symbol,
         px_decimals=FINEST,
         qty_decimals=FINEST,
     )
+    for column in ("px_of", "qty_of"):
+        object.__setattr__(probe, column, _Heard(FINEST))
+    return probe
 
 
 class _Anything(dict[str, Instrument]):
