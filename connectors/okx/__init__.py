@@ -1,7 +1,9 @@
 """OKX v5: spot, and perpetuals settled in their quote currency.
 
 Every fact is from OKX's API documentation (https://www.okx.com/docs-v5/en/) unless a remark says
-otherwise.  `feed` reads the socket, `listing` asks over REST, this file holds the facts.
+otherwise.  `feed` reads the public socket, `private` the account's, `listing` and `orders` ask over
+REST; `words`, `rows`, `errors` and `sign` are how orders are said, read, refused and signed.  This
+file holds the facts.
 """
 
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit
 
 from connectors.okx import listing
 from connectors.okx.feed import Feed
+from connectors.okx.orders import Orders
 from hean_router import kit
 
 
@@ -41,6 +44,18 @@ SPEC = kit.VenueSpec(
         "books": kit.RateLimit(40, 2_000),
         "time": kit.RateLimit(10, 2_000),
         "status": kit.RateLimit(1, 5_000),
+        # By user; placing and cancelling by instrument too: `orders.LIMITS` counts them.
+        "place": kit.RateLimit(60, 2_000),
+        "cancel": kit.RateLimit(60, 2_000),
+        "order": kit.RateLimit(60, 2_000),
+        "orders-pending": kit.RateLimit(60, 2_000),
+        "orders-history": kit.RateLimit(40, 2_000),
+        "fills": kit.RateLimit(60, 2_000),
+        "fills-history": kit.RateLimit(10, 2_000),
+        "balance": kit.RateLimit(10, 2_000),
+        "config": kit.RateLimit(5, 2_000),
+        "trade-fee": kit.RateLimit(5, 2_000),
+        "cancel-all-after": kit.RateLimit(1, 1_000),
     },
     connects=kit.RateLimit(3, 1_000),
     # Subscriptions and their ends count, whatever they hold; the text `ping` does not.
@@ -72,4 +87,5 @@ CONNECTOR = kit.Connector(
     part_of=listing.part_of,
     listed_in=listing.listed_in,
     book_in=listing.book_in,
+    orders=Orders,
 )
