@@ -391,7 +391,7 @@ class Fake:
                 wait.cancel() if fault is None else wait.set_exception(fault)
 
     async def close(self):
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.1 if self is self.venue.made[0] else 0.5)
         self.closed = True
 
 
@@ -602,7 +602,7 @@ def test_a_cut_is_survived_on_a_fresh_line(fault, reason):
             assert reason in why
         await on.until(on.holds, 10)
         assert len(on.venue.lines) == 4, "a new object after each, for the old may hold old things"
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
         assert [one.closed for one in on.venue.lines] == [True, True, True, False]
 
     follow(body)
