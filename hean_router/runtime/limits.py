@@ -69,7 +69,7 @@ class Limits:
 
     def rest(self, url: str, bucket: str) -> Gate:
         """The gate of requests to `url` that `bucket` pays for."""
-        host = urlsplit(url).netloc
+        host = _host(url)
         if (gate := self._rest.get((host, bucket))) is None:
             limit = self._spec.rest_limits.get(bucket, _UNLIMITED)
             gate = self._rest[host, bucket] = Gate(limit, self._clock)
@@ -79,18 +79,25 @@ class Limits:
 
     def connects(self, url: str) -> Gate:
         """The gate of new sockets to `url`."""
-        host = urlsplit(url).netloc
+        host = _host(url)
         if (gate := self._connects.get(host)) is None:
             gate = self._connects[host] = Gate(self._spec.connects, self._clock)
         return gate
 
     def ban(self, url: str, until_ns: int, why: str) -> None:
         """The venue shuts our address out: no bucket passes before `until_ns`."""
-        host = urlsplit(url).netloc
+        host = _host(url)
         self._bans[host] = max((until_ns, why), self._bans.get(host, (0, "")))
         for (name, _), gate in self._rest.items():
             if name == host:
                 gate.block(until_ns, why)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # no address at all, as whoever connects will say
+        return url
 
 
 def held_s(status: int, headers: Mapping[str, str], now_ns: int) -> int:

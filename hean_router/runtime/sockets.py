@@ -12,13 +12,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-)
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hean_router.domain.errors import Unreachable, VenueError
 from hean_router.domain.instrument import Instrument, Part
@@ -137,19 +131,15 @@ class FeedSocket:
                 ping_interval=None,
             )
         except TimeoutError:
-            raise Unreachable("connect", f"{self.url}: not within {OPEN_S:g} s") from None
+            raise Unreachable(
+                "connect", f"{self.url}: not within {OPEN_S:g} s", NO_NETWORK
+            ) from None
         except InvalidStatus as fault:
             self._heed(fault)
             raise _named(fault, self.url) from fault
-        except (
-            OSError,
-            EOFError,
-            InvalidHandshake,
-            InvalidProxy,
-            InvalidURI,
-            ValueError,  # a host name that is none
-            ImportError,  # a proxy of a kind that needs a package we do not bring
-        ) as fault:
+        except Exception as fault:
+            # Of many kinds: a name that is none, a peer that hangs up, a proxy we cannot speak to;
+            # and what the library makes of garbage, down to its own assertions.
             raise _named(fault, self.url) from fault
 
     def _heed(self, refused: InvalidStatus) -> None:
@@ -231,7 +221,11 @@ class FeedSocket:
     async def _close(self, socket: ClientConnection) -> None:
         try:
             if not self._drop:
-                await socket.close()
+                # The library's own bound begins when the peer has taken what was sent before.
+                async with asyncio.timeout(CLOSE_S):
+                    await socket.close()
+        except (TimeoutError, ConnectionClosed):
+            pass  # it was told; more cannot be done
         finally:
             socket.transport.abort()  # whatever is left of it
 
@@ -295,5 +289,8 @@ def _named(fault: Exception, url: str) -> Unreachable:
             return Unreachable("TLS", f"{url}: {fault}", NO_TRUST)
         case OSError():
             return Unreachable("connect", f"{url}: {words_of(fault)}", NO_NETWORK)
+        case ConnectionClosed():
+            return Unreachable("connect", f"{url}: it hung up during the handshake", NO_NETWORK)
         case _:
-            return Unreachable("connect", f"{url}: {type(fault).__name__}: {fault}")
+            what = f"{url}: {type(fault).__name__}: {' '.join(str(fault).split())}"
+            return Unreachable("connect", what, NO_NETWORK)

@@ -142,6 +142,13 @@ def instruments(part) -> Ask:
     return [each for each in listed if each.part is part]
 
 
+def status() -> Ask:
+    answer = yield kit.HttpRequest(path="/status")
+    if answer.status != 200:
+        raise kit.VenueError(f"status: HTTP {answer.status}")
+    return [Notice(NoticeKind(kind), "said by status") for kind in msgspec.json.decode(answer.body)]
+
+
 def _nothing(*_):
     raise NotImplementedError
 
@@ -152,7 +159,7 @@ CONNECTOR = Connector(
     feed=Feed,
     feed_url=lambda part, hosts: SPEC.host(hosts, part, "ws"),
     server_time=_nothing,
-    status=_nothing,
+    status=status,
     spell=str,
     part_of=_nothing,
     listed_in=_nothing,
@@ -190,6 +197,9 @@ class Venue:
         self.lines: list[Line] = []  # open ones
         self.all_lines: list[Line] = []
         self.refuse = False  # handshakes get a 503
+        self.handshake = None  # (connection, request) -> a response, or None to let it in
+        self.status: list[str] = []  # kinds of notices
+        self.greeting = ""  # the first frame on every socket
         self.mute: set[str] = set()  # symbols that are never answered; {"*"} = all
         self.asked: list[tuple[int, str]] = []  # REST requests: when, the request's head
         self.answers: dict[str, object] = {}  # path -> raw bytes, or a function of head -> bytes
@@ -201,13 +211,15 @@ class Venue:
         self.dialled_ns.append(self.world.now_ns)
         if self.refuse:
             return conn.respond(503, "too many connections\n")
-        return None
+        return self.handshake(conn, request) if self.handshake else None
 
     async def _talk(self, ws) -> None:
         line = Line(ws, self.world.now_ns)
         self.lines.append(line)
         self.all_lines.append(line)
         try:
+            if self.greeting:
+                await ws.send(self.greeting)
             async for data in ws:
                 said = _decode(data)
                 line.heard.append(said)
@@ -274,6 +286,8 @@ class Venue:
     def _answer(self, path, head) -> bytes:
         if path == "/pairs":
             return http(200, msgspec.json.encode(self.listed))
+        if path == "/status":
+            return http(200, msgspec.json.encode(self.status))
         if path == "/top":
             symbol = head.partition("symbol=")[2].split(" ")[0]
             return http(200, f'"{self.seqs[symbol]}"'.encode())
@@ -307,6 +321,15 @@ def http(status, body=b"", headers=(), reason="said") -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def wires(world):
+    """The connections that carry sockets, as the network sees them."""
+    return [
+        each
+        for each in world.net.connections("router", "acme")
+        if each.up.sender.get_extra_info("peername")[1] == 81
+    ]
+
+
 class Heard:
     """A sink that remembers."""
 
@@ -330,10 +353,12 @@ class Heard:
         ]
 
 
-def feed_of(world, made=CONNECTOR, *, told=None, hosts=HOSTS, part=kit.Part.SPOT, **options):
+def feed_of(
+    world, made=CONNECTOR, *, told=None, hosts=HOSTS, part=kit.Part.SPOT, limits=None, **options
+):
     """A feed on host `router`."""
     clock = world.net.clock("router")
-    face = Http(made.spec, hosts, clock, virtual_connector)
+    face = Http(made.spec, hosts, clock, virtual_connector, limits=limits)
     tell = (told if told is not None else []).append
     return VenueFeed(
         made, part, face, clock, Random(world.seeds.number("feed")), tell=tell, **options
@@ -341,13 +366,16 @@ def feed_of(world, made=CONNECTOR, *, told=None, hosts=HOSTS, part=kit.Part.SPOT
 
 
 @asynccontextmanager
-async def feeding(world, pairs, made=CONNECTOR, *, sink=None, told=None, **options):
-    """A venue, a feed on it, running; gives both and the sink."""
-    venue, heard = Venue(world, pairs), sink or Heard()
+async def feeding(world, pairs, made=CONNECTOR, *, prepare=None, told=None, **options):
+    """A venue, a feed on it, running; gives both and the sink.  `prepare(venue)` comes first."""
+    venue, heard = Venue(world, pairs), Heard()
+    if prepare:
+        prepare(venue)
     async with venue.open():
         feed = feed_of(world, made, told=told, **options)
         listed = await feed.instruments()
         task = asyncio.create_task(feed.run(listed, heard))
+        await asyncio.sleep(0)
         try:
             yield venue, feed, heard
         finally:
