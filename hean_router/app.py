@@ -16,6 +16,7 @@ from hean_router.config import Settings, VenueSettings
 from hean_router.domain.errors import CommandError, ConfigError, VenueError
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.venue import Fees
+from hean_router.runtime import foreign
 from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.http import Http
 from hean_router.runtime.limits import Limits
@@ -153,7 +154,16 @@ class Router:
         return out
 
     def _readings(self) -> list[FeedReading]:
-        return [feed.reading() for feed in self.feeds if isinstance(feed, VenueFeed)]
+        found = []
+        for feed in self.feeds:
+            match feed:
+                case VenueFeed():
+                    found.append(feed.reading())
+                case foreign.Counted():
+                    found.append(foreign.reading(feed))
+                case _:
+                    pass  # counts nothing
+        return found
 
     async def run(self) -> None:
         """Keep every book current until cancelled.

@@ -67,7 +67,14 @@ from hean_router.venue.contract import (
     Frame,
     HttpRequest,
 )
-from hean_router.venue.feed_events import Policy, ProbeTop, Send, SessionCounts, SessionEvent
+from hean_router.venue.feed_events import (
+    BookCounts,
+    Policy,
+    ProbeTop,
+    Send,
+    SessionCounts,
+    SessionEvent,
+)
 from hean_router.venue.feed_session import FeedSession
 from hean_router.venue.gateway import EventSink, VenueGateway
 from hean_router.venue.order_contract import OrderCodec, OrderLimits, OrderSocket
@@ -83,6 +90,7 @@ __all__ = [
     "Ask",
     "Balance",
     "Book",
+    "BookCounts",
     "BookState",
     "ChildOrder",
     "CommandError",

@@ -93,6 +93,9 @@ class AnyGateway:
             ping_every_ms=0,
             silence_ms=0,  # a stream's silence says nothing here; its top is asked for
         )
+        self.connects = 0  # lines begun
+        self.failures = 0  # streams that ended by themselves
+        self.faults = 0  # exceptions of our own: each is a bug, told in the log
         self._make, self._rng = make, rng
         self._line: _Line | None = None
         self._hold_until_ns = 0
@@ -185,6 +188,7 @@ class AnyGateway:
             self._retire(line)
 
     def _new_line(self) -> _Line:
+        self.connects += 1
         exchange = self._make()
         exchange.set_markets_from_exchange(self.rest)
         exchange.ssl_context = self.rest.ssl_context  # 20 ms to make
@@ -205,12 +209,14 @@ class Stream:
 
     def __init__(self, gate: AnyGateway, instrument: kit.Instrument, sink: kit.EventSink) -> None:
         self.gate, self.instrument = gate, instrument
-        self.counts = kit.SessionCounts()  # of sessions that have ended
         self._sink = sink
+        self._past = kit.SessionCounts()  # of sessions that have ended
+        self._past_book = kit.BookCounts()
         self._reader = Reader(instrument)
         self._line: _Line | None = None
         self._flee = False  # the line had stood before it failed us: it may hold old things
         self.session = gate.session(instrument)
+        self._over = False  # its session has ended, and is counted in the past
         self._seq = 0
         self._held: Levels | None = None  # what the session's book was last told
         self._answer: Any = None  # ccxt's book, which it changes in place
@@ -219,6 +225,22 @@ class Stream:
         self._trades: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._seen: dict[str, None] = {}  # ids of trades told, oldest first
+
+    def totals(self) -> kit.SessionCounts:
+        """What its sessions have counted, past and present."""
+        totals = kit.SessionCounts()
+        totals.add(self._past)
+        if not self._over:
+            totals.add(self.session.counts)
+        return totals
+
+    def book_totals(self) -> kit.BookCounts:
+        """The same of its book."""
+        totals = kit.BookCounts()
+        totals.add(self._past_book)
+        if not self._over:
+            totals.add(self.session.book_counts(self.session.instruments[0]))
+        return totals
 
     # ---------------------------------------------------------------- a stream, and the next
 
@@ -230,9 +252,11 @@ class Stream:
             try:
                 await self._carry()
             except kit.VenueError as fault:
+                gate.failures += 1
                 log.info("%s %s: %s", gate.id, self.instrument.pair, fault)
             except Exception:
                 # A bug must neither end the program nor pass in silence.
+                gate.faults += 1
                 log.exception("%s %s: a fault of our own", gate.id, self.instrument.pair)
             if gate.now_ns() - began_ns > STEADY_NS:
                 failures = 0
@@ -266,12 +290,14 @@ class Stream:
 
     def _open(self, now_ns: int) -> None:
         self.session = self.gate.session(self.instrument)
+        self._over = False
         self._held = self._answer = self._glimpse = None
         self._tell(self.session.opened(now_ns), now_ns)
 
     def _shut(self, reason: str, now_ns: int) -> None:
         self._tell(self.session.closed(reason, now_ns), now_ns)
-        self.counts.add(self.session.counts)
+        self._past, self._past_book = self.totals(), self.book_totals()
+        self._over = True
 
     def _tell(self, events: Sequence[kit.SessionEvent], now_ns: int) -> None:
         if events:

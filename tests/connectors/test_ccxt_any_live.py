@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from hean_router.app import Router, Target, targets
+from hean_router.book import BookState
 from hean_router.config import Settings
 from hean_router.domain.instrument import Pair
 from hean_router.sim import server
@@ -134,6 +135,15 @@ def test_a_cut_is_survived(venue):
         await on.until(lambda: not any(map(on.live, PAIRS)), 2, "every book lost")
         await on.true_at_a_pause()
         assert all(on.states(pair)[0] == "lost" for pair in PAIRS)
+        for feed in on.router.metrics.readings():
+            assert (feed.venue, feed.faults) == (venue, 0)
+            assert feed.connects == 2
+            assert feed.reconnects == 1
+            assert feed.totals.frames >= 4
+            (book,) = feed.books
+            assert book.state is BookState.LIVE
+            assert book.counts.snapshots >= 2, "one a connection at least"
+        assert b"hean_book_live" in on.router.metrics.text()
 
     on_stage(venue, body)
 
