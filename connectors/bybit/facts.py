@@ -22,7 +22,12 @@ SPEC = kit.VenueSpec(
             "ws": "wss://stream-testnet.bybit.com",
         },
         # Demo has sockets of its own for private data only; its prices are the live ones.
-        "demo": {"rest": "https://api-demo.bybit.com", "ws": _STREAM},
+        "demo": {
+            "rest": "https://api-demo.bybit.com",
+            "ws": _STREAM,
+            "private.ws": "wss://stream-demo.bybit.com",
+            "trade.ws": "",  # takes no orders on a socket
+        },
         # Accounts registered with a regional site must use its hosts for orders.
         "eu": {"rest": "https://api.bybit.eu", "ws": "wss://stream.bybit.eu"},
         "nl": {"rest": "https://api.bybit.nl", "ws": _STREAM},
@@ -54,6 +59,17 @@ SPEC = kit.VenueSpec(
 def feed_url(part: kit.Part, hosts: Mapping[str, str]) -> str:
     """The public socket of `part`; topics are asked for in frames."""
     return f"{SPEC.host(hosts, part, 'ws').rstrip('/')}/v5/public/{part.value}"
+
+
+def private_url(hosts: Mapping[str, str]) -> str:
+    """The socket that tells of orders, executions and the wallet."""
+    return f"{hosts.get('private.ws', hosts['ws']).rstrip('/')}/v5/private"
+
+
+def trade_url(hosts: Mapping[str, str]) -> str:
+    """The socket that takes orders; empty where there is none, so that REST has to do."""
+    base = hosts.get("trade.ws", hosts.get("private.ws", hosts["ws"])).rstrip("/")
+    return f"{base}/v5/trade" if base else ""
 
 
 def part_of(url: str) -> kit.Part | None:
