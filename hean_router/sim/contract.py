@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 
 from hean_router.sim.accounts import AccountSpec, History
 from hean_router.sim.exchange import Exchange, Listing, Step
+from hean_router.sim.order_faults import OrderFaults
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -175,7 +176,8 @@ class Options:
     `limits`: factor on the venue's connection, subscription, message and weight limits; None turns
     them off (load tests; never hide it).  `session_life_ns`: None is the venue's own.
     `checksums` brings back book checksums that a venue has given up (OKX).  `accounts` are the
-    customers a face that takes orders serves; `history` gets what becomes of their orders.
+    customers a face that takes orders serves; `history` gets what becomes of their orders;
+    `order_faults` decides what goes wrong with requests for them (None: nothing).
     """
 
     limits: float | None = 1.0
@@ -183,6 +185,7 @@ class Options:
     checksums: bool = False
     accounts: tuple[AccountSpec, ...] = ()
     history: History | None = None
+    order_faults: OrderFaults | None = None
 
     def limit(self, venue_limit: int) -> int | None:
         """The venue's limit, scaled; None for "no limit"."""

@@ -37,6 +37,16 @@ SHARES: Mapping[str, str] = {
 }
 """Faults that strike a share of frames or requests."""
 
+ORDERS: Mapping[str, str] = {
+    "acklost": "a request for an order is done, but never answered",
+    "unknown": "a request for an order is done, but answered with the venue's `perhaps`",
+    "undone": "a request for an order is not done, and answered with the venue's `perhaps`",
+    "early": "what a request pushes comes before its answer, or around it",
+    "twice": "an event of an account is pushed twice",
+    "lag": "a question about a young order is answered as if it were not there yet",
+}
+"""Faults that strike a share of requests for orders, at venues that take them."""
+
 TIMES: Mapping[str, str] = {
     "cut": "a connection is torn down, or closed, without notice",
     "cutall": "all connections are torn down at once",
@@ -53,11 +63,14 @@ TIMES: Mapping[str, str] = {
 
 STORM = (
     "drop:0.002,repeat:0.002,reorder:0.002,corrupt:0.001,gap:0.0005,hush:0.005,refuse:0.05,"
-    "rest:0.05,late:0.2,inside:0.5,cut:90s,cutall:15m,stall:2m,halfopen:10m,slow:1m,restart:5m,"
+    "rest:0.05,late:0.2,inside:0.5,"
+    "acklost:0.02,unknown:0.01,undone:0.01,early:0.3,twice:0.02,lag:0.1,"
+    "cut:90s,cutall:15m,stall:2m,halfopen:10m,slow:1m,restart:5m,"
     "lostreset:7m,snapshot:45s,shutdown:20m,maintenance:30m"
 )
 """What `storm` stands for."""
 
+_ALL_SHARES = {**SHARES, **ORDERS}
 _UNITS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 _PPM = 1_000_000
 
@@ -78,7 +91,7 @@ class FaultSpec:
 
 def words() -> str:
     """All words with what they do, one a line: for help texts."""
-    rows = [f"  {word + ':SHARE':<22}{what}" for word, what in SHARES.items()]
+    rows = [f"  {word + ':SHARE':<22}{what}" for word, what in _ALL_SHARES.items()]
     rows += [f"  {word + ':DURATION':<22}{what}" for word, what in TIMES.items()]
     return "\n".join(rows)
 
@@ -103,11 +116,11 @@ def parse(text: str) -> FaultSpec:
             if not value.isdecimal():
                 raise FaultSpecError(f"{item.strip()!r}: a seed is a whole number")
             seed = int(value)
-        elif word in SHARES and not value:
+        elif word in _ALL_SHARES and not value:
             raise FaultSpecError(f"{word!r} needs a share of 1, like {word}:0.01")
         elif word in TIMES and not value:
             raise FaultSpecError(f"{word!r} needs a duration, like {word}:30s")
-        elif word in SHARES:
+        elif word in _ALL_SHARES:
             _set(shares, word, _share(item, value))
         elif word in TIMES:
             _set(every_ns, word, 0 if value == "0" else _duration(item, value))
@@ -124,7 +137,7 @@ def _set(into: dict[str, int], word: str, value: int) -> None:
 
 
 def _unknown(word: str) -> FaultSpecError:
-    known = [*SHARES, *TIMES, "storm", "until", "seed"]
+    known = [*_ALL_SHARES, *TIMES, "storm", "until", "seed"]
     near = get_close_matches(word, known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return FaultSpecError(f"no fault {word!r}{hint}; allowed: {', '.join(known)}")

@@ -32,7 +32,7 @@ from hean_router.sim.contract import (
     Trouble,
 )
 from hean_router.sim.exchange import Step
-from hean_router.sim.fault_spec import SHARES, TIMES, FaultSpec
+from hean_router.sim.fault_spec import ORDERS, SHARES, TIMES, FaultSpec
 from hean_router.sim.market import split
 from hean_router.sim.pacing import Timers
 
@@ -68,7 +68,9 @@ class Faults:
     def __init__(self, face: Face, spec: FaultSpec, seed: int, origin_ns: int) -> None:
         self.inner = face
         self.venue = face.venue
-        self.counts: Counter[str] = Counter(dict.fromkeys((*spec.shares, *spec.every_ns), 0))
+        self.counts: Counter[str] = Counter(
+            {word: 0 for word in (*spec.shares, *spec.every_ns) if word not in ORDERS}
+        )
         seed = seed if spec.seed is None else spec.seed
         self._shares = dict(spec.shares)
         self._every_ns = dict(spec.every_ns)

@@ -148,7 +148,8 @@ class Server:
         one) and `balances` are those of the first account, for who needs just one; `accounts` has
         all of them.  A venue that takes no orders has empty ones.
         """
-        entry = {"env": "sim", "hosts": dict(self.hosts()), "keys": {}, "balances": {}}
+        entry: dict[str, Any] = {"env": "sim", "hosts": dict(self.hosts()), "keys": {}}
+        entry["balances"] = {}
         if accounts := [account.announced() for account in self.simulator.accounts]:
             keys, balances = accounts[0]["keys"][0], accounts[0]["balances"]
             entry |= {"keys": keys, "balances": balances, "accounts": accounts}

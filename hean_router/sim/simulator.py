@@ -11,6 +11,7 @@ from hean_router.sim.exchange import Exchange
 from hean_router.sim.fault_spec import FaultSpec
 from hean_router.sim.faults import Faults
 from hean_router.sim.market import Market, Pace, split
+from hean_router.sim.order_faults import OrderFaults
 
 
 class Simulator:
@@ -21,11 +22,16 @@ class Simulator:
     """
 
     def __init__(
-        self, face: Face, market: Market | None = None, accounts: tuple[AccountSpec, ...] = ()
+        self,
+        face: Face,
+        market: Market | None = None,
+        accounts: tuple[AccountSpec, ...] = (),
+        order_faults: OrderFaults | None = None,
     ) -> None:
         self.face = face
         self.market = market
         self.accounts = accounts
+        self.order_faults = order_faults
 
     @property
     def venue(self) -> str:
@@ -69,7 +75,8 @@ def simulate(
 ) -> tuple[Simulator, Exchange]:
     """A venue with a seeded market, its books filled, ready at `origin_ns`; and its exchange.
 
-    With `faults`, `Simulator.face` is the misbehaving one: `Faults.counts` says what it did.
+    With `faults`, `Simulator.face` is the misbehaving one: `Faults.counts` says what it did, and
+    `Simulator.order_faults.counts` what was done to requests for orders.
     The exchange is the oracle: what any client of this venue should have in its book.
     A venue that takes orders has accounts (`Simulator.accounts`), each with `balances` or plenty of
     everything; `history` gets all that becomes of their orders, in the venue's terms.
@@ -93,10 +100,13 @@ def simulate(
         options = replace(options, accounts=accounts)
     if history is not None:
         options = replace(options, history=history)
+    if options.order_faults is None:
+        order_faults = OrderFaults(venue, seed, faults, origin_ns)
+        options = replace(options, order_faults=order_faults)
     if options.history is not None:
         for row in opening_rows(options.accounts, origin_ns):
             options.history(row)
     face = module.face(exchange, split(seed, "face", venue), options)
     if faults is not None:
         face = Faults(face, faults, seed, origin_ns)
-    return Simulator(face, market, options.accounts), exchange
+    return Simulator(face, market, options.accounts, options.order_faults), exchange

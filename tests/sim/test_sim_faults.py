@@ -24,7 +24,7 @@ from hean_router.sim.contract import (
     Send,
     Trouble,
 )
-from hean_router.sim.fault_spec import SHARES, TIMES, FaultSpecError, parse, words
+from hean_router.sim.fault_spec import ORDERS, SHARES, TIMES, FaultSpecError, parse, words
 from hean_router.sim.faults import Faults, broken, misread
 from hean_router.sim.simulator import Simulator, simulate
 
@@ -175,7 +175,7 @@ def test_spec(text, shares, every, until, seed):
 
 def test_storm_is_everything_but_misread_digits():
     spec = parse("storm")
-    assert set(spec.shares) == set(SHARES) - {"digits", "hang"}
+    assert set(spec.shares) == {*SHARES, *ORDERS} - {"digits", "hang"}
     assert set(spec.every_ns) == set(TIMES)
     double = parse("storm:2,cut:0,digits:0.1")
     assert double.shares["drop"] == 2 * spec.shares["drop"]
@@ -211,11 +211,11 @@ def test_a_bad_spec_says_what_is_allowed(text, complaint):
     with pytest.raises(FaultSpecError, match=complaint) as error:
         parse(text)
     if "no fault" in str(error.value):
-        assert all(word in str(error.value) for word in (*SHARES, *TIMES))
+        assert all(word in str(error.value) for word in (*SHARES, *ORDERS, *TIMES))
 
 
 def test_every_word_is_explained():
-    assert all(word in words() for word in (*SHARES, *TIMES))
+    assert all(word in words() for word in (*SHARES, *ORDERS, *TIMES))
 
 
 # Each strike
