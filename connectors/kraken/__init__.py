@@ -1,7 +1,9 @@
 """Kraken spot: WebSocket v2, and REST for what it does not say.
 
 Every fact is from Kraken's API documentation (https://docs.kraken.com/api/) unless a remark says
-otherwise.  `feed` reads the socket, `listing` asks over REST, this file holds the facts.
+otherwise.  `feed` reads the public socket, `private` the account's, `listing` and `orders` ask over
+REST; `words`, `errors` and `sign` are how orders are said, refused and signed.  This file holds the
+facts.
 """
 
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit
 
 from connectors.kraken import listing
 from connectors.kraken.feed import Feed
+from connectors.kraken.orders import Orders
 from hean_router import kit
 
 SPEC = kit.VenueSpec(
@@ -28,7 +31,13 @@ SPEC = kit.VenueSpec(
         )
     },
     # Public requests share about one a second and address (known, not documented).
-    rest_limits={"rest": kit.RateLimit(1, 1_000)},
+    rest_limits={
+        "rest": kit.RateLimit(1, 1_000),
+        # By key: the counter of the lowest tier, which decays by 0.33 a second.
+        "private": kit.RateLimit(15, 45_000),
+        # Not counted there but by the engine (`orders.LIMITS`); clients pace them like this.
+        "trade": kit.RateLimit(10, 1_000),
+    },
     connects=kit.RateLimit(150, 600_000),
     # No number is published; clients send about 20 a second.
     frames=kit.RateLimit(20, 1_000),
@@ -64,4 +73,5 @@ CONNECTOR = kit.Connector(
     part_of=listing.part_of,
     listed_in=listing.listed_in,
     book_in=listing.book_in,
+    orders=Orders,
 )

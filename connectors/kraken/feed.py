@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
 import msgspec
 from msgspec import Struct
 
-from connectors.kraken import listing
+from connectors.kraken import listing, times
 from hean_router import kit
 
 DEPTHS = (10, 25, 100, 500, 1000)
@@ -94,25 +92,6 @@ def _levels(side: Iterable[_Level], instrument: kit.Instrument) -> list[kit.Leve
         return [(px_of[level.price], qty_of[level.qty]) for level in side]
     except AttributeError:  # an int among them: it has no digits to split
         return [(px_of[str(level.price)], qty_of[str(level.qty)]) for level in side]
-
-
-@lru_cache(maxsize=8)
-def _second_ns(text: str) -> int:
-    since = datetime.fromisoformat(text + "+00:00")
-    return int(since.timestamp()) * listing.SECOND_NS
-
-
-def _ns(text: str) -> int:
-    """Epoch ns of `2023-07-30T15:29:58.343415Z`; 0 for none: books had no times before 2023-10.
-
-    Raises `ValueError`.
-    """
-    if not text:
-        return 0
-    fraction = text[20:-1]
-    if text[-1] != "Z" or text[19:20] not in {".", "Z"} or len(fraction) > 9:
-        raise ValueError(f"not a time: {text[:40]!r}")
-    return _second_ns(text[:19]) + int(fraction.ljust(9, "0"))
 
 
 # ---------------------------------------------------------------------------------- the codec
@@ -293,7 +272,7 @@ def _book(listed: _Listed, kind: str, row: _Row) -> kit.Snapshot | kit.Delta:
     if (checksum := row.checksum) is None:
         raise ValueError("a book without a checksum: nothing proves it")
     bids, asks = _levels(row.bids, instrument), _levels(row.asks, instrument)
-    sent_ns = _ns(row.timestamp)
+    sent_ns = times.ns(row.timestamp)
     if kind == "update":
         return kit.Delta(instrument, bids, asks, None, None, sent_ns, checksum)
     if kind != "snapshot":
@@ -311,4 +290,4 @@ def _trade(instrument: kit.Instrument, row: _Row) -> kit.Trade:
     if row.side is None:
         raise ValueError("a trade without a side")
     px, qty = instrument.px(str(row.price)), instrument.qty(str(row.qty))
-    return kit.Trade(instrument, px, qty, row.side, _ns(row.timestamp), str(row.trade_id))
+    return kit.Trade(instrument, px, qty, row.side, times.ns(row.timestamp), str(row.trade_id))

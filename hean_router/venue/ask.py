@@ -10,11 +10,17 @@ class Frame(Struct, frozen=True):
     """One message on a socket; text unless `binary`.
 
     `cost` is what it takes of `VenueSpec.frames`: 0 for a ping where the venue does not count it.
+    `secret`: it carries a credential (a login, a token), so it is neither printed nor recorded.
     """
 
     data: bytes
     binary: bool = False
     cost: int = 1
+    secret: bool = False
+
+    def __repr__(self) -> str:
+        data = f"<{len(self.data)} secret bytes>" if self.secret else repr(self.data)
+        return f"Frame({data}, binary={self.binary}, cost={self.cost})"
 
 
 class HttpRequest(Struct, frozen=True, kw_only=True):
@@ -33,6 +39,11 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     bucket: str = "rest"
     cost: int = 1
     signed: bool = False  # `OrderCodec.sign` it before it is sent
+
+    def __repr__(self) -> str:
+        # Once signed, its headers, query or body carry a key, a passphrase, a signature.
+        rest = "signed" if self.signed else f"query={self.query!r}, body={self.body[:200]!r}"
+        return f"HttpRequest({self.method} {self.host}:{self.path}, {rest})"
 
 
 class Answer(Struct, frozen=True):
