@@ -19,22 +19,29 @@ TEXT_MAX = 500  # of a notice: a venue's text is no memory leak
 class Seat:
     """A venue's place in a consolidated book: whichever session's book is LIVE there now.
 
-    While the venue says that it takes no orders the place is empty, however good the book.
+    While the venue says that it takes no orders, here or anywhere, the place is empty, however good
+    the book.
     """
 
-    __slots__ = ("book", "halted", "instrument", "since_ns", "state", "why")
+    __slots__ = ("book", "instrument", "paused", "shut", "since_ns", "state", "why")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.book: LiveBook | None = None
         self.state, self.why = BookState.SYNCING, "connecting"
         self.since_ns = 0
-        self.halted = ""
+        self.paused = ""  # why the instrument takes no orders
+        self.shut = ""  # why the venue takes none at all: lifted by itself, not with the other
+
+    @property
+    def halted(self) -> str:
+        """Why no orders are taken; empty if they are."""
+        return self.shut or self.paused
 
     @property
     def live(self) -> LiveBook | None:
         """The readable book, None when there is none or the venue takes no orders."""
-        return None if self.halted else self.book
+        return None if self.shut or self.paused else self.book
 
     @property
     def reason(self) -> str:
@@ -58,6 +65,7 @@ class Market:
         self.on_trade: list[Callable[[Trade], None]] = []
         self._seats: dict[tuple[VenueId, str], Seat] = {}
         self._fees: dict[tuple[VenueId, Part], Fees] = {}
+        self._shut: dict[VenueId, str] = {}  # venues that take no orders at all, and why
         self._dirty: set[Group] = set()
         self._wake = asyncio.Event()
         for pair in self.pairs:
@@ -95,8 +103,9 @@ class Market:
     def _sit(self, instrument: Instrument) -> Seat:
         seat, old = Seat(instrument), self._seats.get(instrument.key)
         if old is not None:  # its rules were refreshed; whoever halted it has not taken that back
-            seat.halted, seat.state, seat.why = old.halted, old.state, old.why
+            seat.paused, seat.state, seat.why = old.paused, old.state, old.why
             seat.since_ns = old.since_ns
+        seat.shut = self._shut.get(instrument.venue, "")
         self._seats[instrument.key] = seat
         self.listed[instrument.venue, instrument.pair] = instrument
         book = self.books[group_of(instrument.pair)]
@@ -151,12 +160,18 @@ class Market:
         self.notices.append((venue, notice))
         if notice.kind not in {NoticeKind.HALTED, NoticeKind.RESUMED}:
             return
-        halted = notice.text if notice.kind is NoticeKind.HALTED else ""
-        about = notice.instrument and notice.instrument.key
+        halted = (notice.text or "halted") if notice.kind is NoticeKind.HALTED else ""
+        about = notice.instrument
+        if about is None:
+            self._shut[venue] = halted
         for key, seat in self._seats.items():
-            if key == about or (about is None and key[0] == venue):
-                seat.halted = halted
-                self._mark(seat.instrument.pair)
+            if about is None and key[0] == venue:
+                seat.shut = halted
+            elif about is not None and key == about.key:
+                seat.paused = halted
+            else:
+                continue
+            self._mark(seat.instrument.pair)
 
     def _mark(self, pair: Pair) -> None:
         self._dirty.add(group_of(pair))

@@ -234,6 +234,7 @@ class Line:
         self._ask_after_ns = 0
         # By notice, so that a notice must take it back; None = the venue itself.
         self._halted: dict[tuple[VenueId, str] | None, Instrument | None] = {}
+        self._doubted: set[tuple[VenueId, str] | None] = set()  # from before this connection
 
     def hear(self, session: FeedSession, events: Sequence[SessionEvent], now_ns: int) -> None:
         """What a session says goes through the pair, which knows who leads."""
@@ -331,14 +332,16 @@ class Line:
         """A connection has been opened."""
         self.trouble = ""
         self.feed.stood()
-        if self._halted:
+        if self._doubted:
             self._ask(self._look_at_halts)
 
     async def _open(self) -> "_Running":
         feed = self.feed
         await feed.turn()
-        if self._renewed is not None and not self._running:
-            self.instruments, self._renewed = self._renewed, None
+        if not self._running:  # for a while nobody has told us anything
+            self._doubted = set(self._halted)
+            if self._renewed is not None:
+                self.instruments, self._renewed = self._renewed, None
         feed.counts.connects += 1
         session = feed.session(self.instruments)
         self.pair.add(session)
@@ -426,10 +429,10 @@ class Line:
         key = about.key if about else None
         if notice.kind is NoticeKind.HALTED:
             self._halted[key] = about
+            self._doubted.discard(key)
         elif notice.kind is NoticeKind.RESUMED:
-            if about is None:
-                self._halted.clear()
             self._halted.pop(key, None)
+            self._doubted.discard(key)
             if about is not None and about.trading is not Trading.OPEN:
                 self.relist(about)  # it was listed as closed, and is not any more
 
@@ -469,17 +472,14 @@ class Line:
         """Ask how halts stand: while there was no connection nobody told that they are over."""
         feed = self.feed
         notices = list(await feed.http.ask(feed.part, feed.connector.status()))
-        if None in self._halted and not any(
-            one.kind is NoticeKind.HALTED and one.instrument is None for one in notices
-        ):
-            notices.append(Notice(NoticeKind.RESUMED, "no maintenance any more"))
-        if halted := [one for one in self._halted.values() if one is not None]:
-            listed = {one.symbol: one for one in await feed.instruments()}
-            notices += [
-                Notice(NoticeKind.RESUMED, "listed as open", one)
-                for one in halted
-                if one.symbol in listed and listed[one.symbol].trading is Trading.OPEN
-            ]
+        listed = {one.symbol: one for one in await feed.instruments()}
+        halted = any(one.kind is NoticeKind.HALTED and one.instrument is None for one in notices)
+        for key in sorted(self._doubted, key=str):  # what has been told meanwhile is sure
+            about = self._halted[key]
+            if about is None and not halted:
+                notices.append(Notice(NoticeKind.RESUMED, "no maintenance any more"))
+            elif about and (now := listed.get(about.symbol)) and now.trading is Trading.OPEN:
+                notices.append(Notice(NoticeKind.RESUMED, "listed as open", about))
         for notice in notices:
             self._note(notice)
         self._sink(notices, feed.now_ns())

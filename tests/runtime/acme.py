@@ -196,6 +196,7 @@ class Venue:
         self.dialled_ns: list[int] = []
         self.lines: list[Line] = []  # open ones
         self.all_lines: list[Line] = []
+        self.behind = 0  # by so many changes are snapshots old
         self.refuse = False  # handshakes get a 503
         self.handshake = None  # (connection, request) -> a response, or None to let it in
         self.status: list[str] = []  # kinds of notices
@@ -228,12 +229,19 @@ class Venue:
                 elif said.kind == "close" and said.symbol in line.symbols:
                     line.symbols.remove(said.symbol)
                 elif said.kind == "open" and not self.mute & {"*", said.symbol}:
-                    await line.say(kind="snapshot", symbol=said.symbol, seq=self.seqs[said.symbol])
-                    line.symbols.append(said.symbol)
+                    await self._begin(line, said.symbol)
         except ConnectionClosed:
             pass
         finally:
             self.lines.remove(line)
+
+    async def _begin(self, line, symbol) -> None:
+        """A snapshot, `behind` changes old; then what came after it, in order."""
+        first = self.seqs[symbol] - self.behind
+        await line.say(kind="snapshot", symbol=symbol, seq=first)
+        for seq in range(first + 1, self.seqs[symbol] + 1):
+            await line.say(kind="delta", symbol=symbol, seq=seq)
+        line.symbols.append(symbol)
 
     async def _tick(self) -> None:
         while True:
