@@ -298,7 +298,7 @@ class _Commission(Struct, rename="camel"):
 class _Restrictions(Struct, rename="camel"):
     """https://developers.binance.com/docs/wallet/account/api-key-permission."""
 
-    enable_reading: bool | None = None
+    enable_reading: bool
     enable_withdrawals: bool | None = None
     enable_spot_and_margin_trading: bool | None = None
     ip_restrict: bool | None = None

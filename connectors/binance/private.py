@@ -52,7 +52,7 @@ class _Event(Struct):
     t: int = _NO_TRADE
     m: bool = False
     expired: str | int = field(default="", name="eR")
-    B: list[_Balance] = []
+    B: list[_Balance] | str = []  # a quantity where self-trade prevention was at work
     a: str | int = ""
     d: str | int = ""
 
@@ -167,13 +167,7 @@ class Socket(kit.OrderSocket):
             case "executionReport":
                 return self._execution(event)
             case "outboundAccountPosition":
-                sent_ns = event.E * kit.MS
-                return [
-                    kit.Balance(
-                        asset=b.asset, total=b.free + b.locked, locked=b.locked, sent_ns=sent_ns
-                    )
-                    for b in event.B
-                ]
+                return _position(event)
             case "balanceUpdate" | "externalLockUpdate":
                 # A change, not a state; the state comes with `outboundAccountPosition`.
                 text = f"{event.e}: {event.d} {event.a}"
@@ -235,6 +229,19 @@ class Socket(kit.OrderSocket):
             return []
         self._strangers.add(symbol)
         return [kit.Notice(kit.NoticeKind.INFO, f"orders in {symbol}, which we do not list")]
+
+
+def _position(event: _Event) -> list[kit.OrderEvent]:
+    """Every asset that was touched, as it stands now."""
+    if isinstance(event.B, str):
+        raise ValueError("balances that are no list")
+    sent_ns = event.E * kit.MS
+    return [
+        kit.Balance(
+            asset=each.asset, total=each.free + each.locked, locked=each.locked, sent_ns=sent_ns
+        )
+        for each in event.B
+    ]
 
 
 def _decimal(text: str) -> Decimal:

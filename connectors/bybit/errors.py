@@ -5,6 +5,9 @@ that the request was accepted for processing, and no more.
 https://bybit-exchange.github.io/docs/v5/error
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -81,7 +84,7 @@ _envelope = msgspec.json.Decoder(_Envelope).decode
 _taken = msgspec.json.Decoder(_Taken).decode
 
 
-def meaning(code: int, text: str, data: bytes | Raw, wait_ns: int = 0) -> kit.Outcome:
+def meaning(code: int, text: str, data: bytes | Raw, headers: Mapping[str, Any]) -> kit.Outcome:
     """What a return code means; `data` is the result that came with it."""
     if not code:
         try:
@@ -90,7 +93,7 @@ def meaning(code: int, text: str, data: bytes | Raw, wait_ns: int = 0) -> kit.Ou
             order_id = ""
         return kit.Accepted(order_id) if order_id else kit.Unknown("taken, without an order id")
     if code in _LIMITED:
-        return kit.Limited(str(code), text, wait_ns)
+        return kit.Limited(str(code), text, _wait_ns(headers))
     kind = _REFUSED.get(code)
     return kit.Rejected(kind, str(code), text) if kind else kit.Unknown(f"{code} {text}")
 
@@ -108,16 +111,13 @@ def outcome(answer: kit.Answer) -> kit.Outcome:
     code, text = envelope.ret_code, envelope.ret_msg
     if not code and answer.status != 200:
         return kit.Unknown(f"HTTP {answer.status}, yet {text or 'OK'}")
-    return meaning(code, text, envelope.result, wait_ns(answer.headers))
+    return meaning(code, text, envelope.result, answer.headers)
 
 
-def wait_ns(headers: object) -> int:
-    """How long until the venue counts anew, from an answer's own two clocks; 0 if untold."""
-    if not isinstance(headers, dict):
-        return 0
-    low = {str(name).lower(): str(value) for name, value in headers.items()}
-    until = low.get("x-bapi-limit-reset-timestamp", "")
-    now = low.get("timenow", "")
+def _wait_ns(headers: Mapping[str, Any]) -> int:
+    """How long until the venue counts anew, by its own clock alone; 0 where it does not say."""
+    low = {name.lower(): str(value) for name, value in headers.items()}
+    until, now = low.get("x-bapi-limit-reset-timestamp", ""), low.get("timenow", "")
     if not (_is_number(until) and _is_number(now)):
         return 0
     return max(0, int(until) - int(now)) * kit.MS

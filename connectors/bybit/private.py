@@ -38,7 +38,7 @@ class _Frame(Struct, rename="camel"):
     req_id: str | None = None
     ret_code: int | None = None
     ret_msg: str = ""
-    header: Any = None
+    header: dict[str, Any] | None = None
     success: bool | None = None
     snake_msg: str = msgspec.field(name="ret_msg", default="")
 
@@ -121,7 +121,7 @@ def _replied(frame: _Frame) -> list[kit.OrderEvent]:
         return [kit.Reply(frame.req_id, kit.Unknown("an answer without a code"))]
     if code == _BAD_KEY and "session" in text.lower():
         return [kit.Reply(frame.req_id, kit.Limited(str(code), text))]
-    outcome = errors.meaning(code, text, frame.data, errors.wait_ns(frame.header))
+    outcome = errors.meaning(code, text, frame.data, frame.header or {})
     events: list[kit.OrderEvent] = [kit.Reply(frame.req_id, outcome)]
     if code == errors.RESTARTING:
         events.append(kit.Notice(kit.NoticeKind.CLOSING, f"{code} {text}"))

@@ -4,9 +4,11 @@ A new venue is found by itself; what it must bring beside its code is golden fra
 parts (`golden/README.md`).
 """
 
+import base64
 import importlib
 import json
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import pairwise
@@ -22,7 +24,7 @@ from hypothesis import strategies as st
 import connectors
 from hean_router import kit
 from hean_router.domain.errors import Desync
-from tests.connectors import golden_text
+from tests.connectors import golden_text, order_text
 
 ALL: dict[str, kit.Connector] = {}
 for module in pkgutil.iter_modules(connectors.__path__):
@@ -440,3 +442,233 @@ def test_a_capture_of_nothing_lists_nothing(connector, part):
         assert connector.book_in(raw, "", {}) is None
     assert connector.part_of("") is None
     assert connector.part_of("https://example.org/") is None
+
+
+# ------------------------------------------------------------------------------------- orders
+
+TRADING = {name: c for name, c in ALL.items() if c.orders}
+ORDER_GOLDEN = [(name, path) for name in TRADING for path in order_text.files(name)]
+each_trading = pytest.mark.parametrize("connector", TRADING.values(), ids=TRADING.keys())
+each_order_golden = pytest.mark.parametrize(
+    ("name", "path"), ORDER_GOLDEN, ids=lambda value: getattr(value, "stem", value)
+)
+STAMP = order_text.STAMP
+KEYS = st.from_regex(r"[a-z][0-9a-z]{1,17}", fullmatch=True)
+
+
+def order_codec(
+    connector: kit.Connector, instruments: Iterable[kit.Instrument] = ()
+) -> kit.OrderCodec:
+    by_symbol = {each.symbol: each for each in instruments}
+    return connector.orders(order_text.credentials(**SECRETS.get(connector.spec.id, {})), by_symbol)
+
+
+# A venue whose secret has a form of its own (Kraken's is base64); all are the canary's.
+SECRETS = {"kraken": {"secret": base64.b64encode(order_text.CANARY.encode()).decode()}}
+
+
+def tradable(connector: kit.Connector) -> kit.Instrument:
+    pair = kit.Pair("BTC", "USDT")
+    return kit.Instrument(
+        venue=connector.spec.id,
+        pair=pair,
+        symbol=connector.spell(pair),
+        px_decimals=4,
+        qty_decimals=8,
+        tick=100,
+        lot=1000,
+        code=1,
+    )
+
+
+def placed(instrument: kit.Instrument, key: str = "a17", **changed: Any) -> kit.Approved:
+    facts = {
+        "key": key,
+        "account": "main",
+        "instrument": instrument,
+        "side": kit.Side.BUY,
+        "qty": 100_000,
+        "px": 600_000_000,
+    }
+    return kit.Approved(kit.ChildOrder(**facts | changed))
+
+
+def trade_socket(codec: kit.OrderCodec) -> kit.OrderSocket:
+    return next(socket for socket in codec.sockets() if socket.takes_orders)
+
+
+def questions(codec: kit.OrderCodec, of: kit.Instrument) -> Iterator[tuple[str, kit.Ask[Any]]]:
+    """Everything that can be asked about an account."""
+    yield "order", codec.order(of, "a17", "")
+    yield "order by the venue's id", codec.order(of, "a17", "9001")
+    yield "open orders", codec.open_orders([of])
+    yield "fills", codec.fills(of, 1_766_999_000_000 * kit.MS)
+    yield "balances", codec.balances()
+    yield "fees", codec.fees([of])
+    yield "permissions", codec.permissions()
+    if (switch := codec.dead_man(60)) is not None:
+        yield "dead-man switch", switch
+
+
+@each_trading
+def test_every_time_in_force_can_be_said(connector):
+    of = tradable(connector)
+    codec = order_codec(connector, [of])
+    assert codec.tifs
+    socket = trade_socket(codec)
+    orders = [placed(of, tif=tif) for tif in codec.tifs]
+    orders += [placed(of, post_only=True), placed(of, px=None, tif=kit.Tif.IOC)]
+    frames = [socket.place(order, STAMP).data for order in orders]
+    requests = [codec.sign(codec.place(order), STAMP) for order in orders]
+    assert len(set(frames)) == len(frames), "each kind is said in words of its own"
+    assert len({request.query + str(request.body) for request in requests}) == len(requests)
+
+
+@each_trading
+@settings(max_examples=25, deadline=None)
+@given(key=KEYS)
+def test_every_key_is_said_in_full(connector, key):
+    of = tradable(connector)
+    codec = order_codec(connector, [of])
+    socket, word = (
+        trade_socket(codec),
+        re.compile(rb"[\"=]%s[\"&]|[\"=]%s$" % ((key.encode(),) * 2)),
+    )
+    assert word.search(socket.place(placed(of, key), STAMP).data)
+    assert word.search(socket.cancel(of, key, "", STAMP).data)
+    for request in (codec.place(placed(of, key)), codec.cancel(of, key, "")):
+        assert word.search(request.query.encode()) or word.search(request.body)
+    asked = next(codec.order(of, key, ""))
+    assert key.encode() in asked.query.encode() + asked.body
+
+
+@each_trading
+def test_orders_are_paid_for(connector):
+    of = tradable(connector)
+    codec = order_codec(connector, [of])
+    for costs in (codec.limits.place, codec.limits.cancel):
+        for bucket, cost in costs.items():
+            assert 0 < cost <= codec.limits.buckets[bucket].capacity, bucket
+    for request in (codec.place(placed(of)), codec.cancel(of, "a17", "")):
+        assert request.signed
+        assert request.bucket in connector.spec.rest_limits
+    for what, ask in questions(codec, of):
+        request = next(ask)
+        assert request.path.startswith("/"), what
+        assert request.bucket in connector.spec.rest_limits, what
+        assert 0 < request.cost <= connector.spec.rest_limits[request.bucket].capacity, what
+
+
+@each_trading
+def test_private_sockets_have_addresses(connector):
+    codec = order_codec(connector)
+    sockets = codec.sockets()
+    assert any(socket.takes_orders for socket in sockets)
+    assert any(socket.tells_events for socket in sockets)
+    for socket in sockets:
+        assert socket.url(connector.spec.hosts["live"]).startswith("wss://")
+        ours = {"rest": "http://127.0.0.1:8001", "ws": "ws://127.0.0.1:8002"}
+        assert socket.url(ours).startswith("ws://127.0.0.1:8002")
+        assert 0 <= socket.ping_every_ms < socket.silence_ms <= 60_000
+        assert (socket.ping(STAMP) is not None) == (socket.ping_every_ms > 0)
+
+
+@each_trading
+@pytest.mark.parametrize("answer", NO_ANSWERS, ids=lambda a: f"{a.status}-{a.body[:12]!r}")
+def test_what_is_no_answer_leaves_an_order_unknown(connector, answer):
+    of = tradable(connector)
+    codec = order_codec(connector, [of])
+    assert isinstance(codec.outcome(answer), kit.Unknown)
+    for what, ask in questions(codec, of):
+        next(ask)
+        if answer.body == b"[]" and what in {"open orders", "fills"}:
+            continue  # where lists come bare, it is one: there are none
+        with pytest.raises(kit.VenueError) as caught:
+            ask.send(answer)
+        assert connector.spec.name.lower() in str(caught.value).lower(), what
+        assert len(str(caught.value)) < 1000, what
+
+
+@each_trading
+@settings(max_examples=200, deadline=None)
+@given(
+    status=st.one_of(st.just(200), st.integers(400, 599)).filter(lambda status: status != 403),
+    body=st.one_of(
+        st.binary(max_size=60),
+        st.builds(lambda v: json.dumps(v).encode(), st.deferred(lambda: JSON)),
+    ),
+)
+def test_garbage_leaves_an_order_unknown(connector, status, body):
+    codec = order_codec(connector)
+    assert isinstance(codec.outcome(kit.Answer(status, {}, body)), kit.Unknown)
+
+
+@each_trading
+@settings(max_examples=150, deadline=None)
+@given(frame=st.one_of(st.binary(max_size=60), st.deferred(lambda: JSON).map(json.dumps)))
+def test_garbage_on_a_private_socket_settles_nothing(connector, frame):
+    """It raises what the session expects, or says nothing that a request could be settled by."""
+    data = frame if isinstance(frame, bytes) else frame.encode()
+    for socket in order_codec(connector, [tradable(connector)]).sockets():
+        try:
+            events = list(socket.decode(data))
+        except EXPECTED:
+            continue
+        assert not [e for e in events if not isinstance(e, kit.Notice | kit.Reply)], data
+        for event in events:
+            assert isinstance(event, kit.Notice) or isinstance(event.outcome, kit.Unknown)
+
+
+@each_order_golden
+def test_golden_orders_mean_what_is_written_beside_them(name, path):
+    golden = order_text.read(path, name)
+    codec = order_codec(ALL[name], golden.instruments)
+    socket = codec.sockets()[golden.socket]
+    for case in golden.cases:
+        if case.say:
+            assert order_text.said(case.say, codec, socket, golden) == case.frames, case.place
+        elif case.error:
+            with pytest.raises(EXPECTED) as caught:
+                list(socket.decode(case.heard))
+            assert case.error in {kind.__name__ for kind in type(caught.value).__mro__}, case.place
+        else:
+            events = [order_text.told(event) for event in socket.decode(case.heard)]
+            assert events == case.events, case.place
+
+
+@each_order_golden
+def test_a_broken_private_frame_raises_what_the_session_expects(name, path):
+    rng = Random(f"{name} {path.stem}")
+    golden = order_text.read(path, name)
+    socket = order_codec(ALL[name], golden.instruments).sockets()[golden.socket]
+    for case in golden.cases:
+        for frame in _broken(case.heard, rng) if case.heard else ():
+            assert order_text.CANARY not in _fault(socket, frame)
+
+
+def _fault(socket: kit.OrderSocket, frame: bytes) -> str:
+    try:
+        list(socket.decode(frame))
+    except EXPECTED as why:
+        return str(why)
+    return ""
+
+
+@each_trading
+def test_no_secret_is_ever_printed(connector):
+    of = tradable(connector)
+    codec = order_codec(connector, [of])
+    secret = SECRETS.get(connector.spec.id, {}).get("secret", order_text.CANARY)
+    printed = [
+        codec,
+        *codec.sockets(),
+        *vars(codec).values(),
+        codec.sign(codec.place(placed(of)), STAMP),
+    ]
+    for socket in codec.sockets():
+        printed += [*vars(socket).values(), *socket.login(STAMP)]
+        if socket.takes_orders:
+            printed.append(socket.place(placed(of), STAMP))
+    text = " ".join(f"{thing!r} {thing}" for thing in printed)
+    assert secret not in text
+    assert order_text.CANARY not in text
