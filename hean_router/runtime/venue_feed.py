@@ -399,15 +399,19 @@ class Line:
         else:
             self.feed.counts.rotations += 1
         await self._end(old)
+        self._settle()
         return new
+
+    def _settle(self) -> None:
+        if events := self.pair.settle():
+            self._sink(events, self.feed.now_ns())
 
     async def _side_by_side(self, old: "_Running", new: "_Running") -> None:
         """Until the new connection can stand alone, or has failed, or has had time enough."""
         feed, pair, session = self.feed, self.pair, new.socket.session
         deadline_ns = feed.now_ns() + HAND_OVER_NS
         while not new.done() and feed.now_ns() < deadline_ns:
-            if events := pair.settle():
-                self._sink(events, feed.now_ns())
+            self._settle()
             if session.all_live and (old.done() or pair.retired(old.socket.session)):
                 return
             # Of the two only those that still run: to wait for one that has ended is no wait.

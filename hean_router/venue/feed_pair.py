@@ -51,9 +51,15 @@ class FeedPair:
     def settle(self) -> Sequence[SessionEvent]:
         """Take over what a retiring session still leads, where another is as new.
 
-        Call it now and then after `retire`: a quiet book does not move to say so itself.
+        What nobody leads goes to any session whose book is LIVE: by number a book whose venue has
+        begun to count anew looks old for ever.  Call it now and then after `retire`, and after
+        `remove`: a quiet book does not move to say so itself.
         """
         out: list[SessionEvent] = []
+        for session in self._sessions:
+            for instrument in session.instruments:
+                if instrument not in self._lead and (live := session.book(instrument).live):
+                    self._hand_over(session, BookMoved(instrument, live), out)
         for instrument, lead in self._lead.items():
             if lead not in self._retiring:
                 continue

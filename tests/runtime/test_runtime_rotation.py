@@ -561,3 +561,26 @@ def test_notices_of_the_same_halt_are_passed_on_as_they_come():
         assert [kind for kind, _, _ in notices(heard)] == ["halted", "halted", "resumed", "info"]
 
     tried(main)
+
+
+def test_a_quiet_book_whose_numbers_began_anew_is_not_lost_by_a_rotation():
+    """The venue restarted its numbering: by number the new book looks old, for ever."""
+
+    async def main(world, venue, feed, heard, told):
+        venue.every_s = 0
+        await asyncio.sleep(1)
+        venue.answers["/top"] = http(503)  # nothing else shall find it
+        venue.seqs = dict.fromkeys(PAIRS, 5)
+        feed.lines[0].rotate()
+        await until(lambda: len(venue.all_lines) == 2, 5, "another connection")
+        await until(lambda: len(feed.sessions) == 1, 60, "one is left")
+        await asyncio.sleep(1)
+        (session,) = feed.sessions
+        for symbol, instrument in zip(PAIRS, session.instruments, strict=True):
+            assert session.book(instrument).live
+            assert feed.lines[0].pair.leader(instrument) is session
+            assert heard.states(symbol)[-1][0] == "live", "and the house knows"
+            book = [e.book for e in heard.events if getattr(e, "book", None)][-1]
+            assert book.usable
+
+    tried(main)
