@@ -1,13 +1,17 @@
 """ccxt's objects: which class, at which URLs; and what its errors mean."""
 
 import importlib
+import logging
 import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
+from weakref import WeakSet
 
 from hean_router import kit
+
+log = logging.getLogger(__name__)
 
 
 def venue_class(id: str) -> Any:
@@ -42,7 +46,37 @@ def exchange(id: str, part: kit.Part, hosts: Mapping[str, str], env: str) -> Any
         hosts.get(f"{part.value}.rest") or hosts.get("rest"),
         hosts.get(f"{part.value}.ws") or hosts.get("ws"),
     )
+    _speak_up(made)
     return made
+
+
+def _speak_up(exchange: Any) -> None:
+    """Let a frame that cannot be read end its connection, with an error to whoever waits.
+
+    By itself ccxt's read loop would end at the first such frame, and nobody would be told.
+    """
+    if not hasattr(exchange, "client"):
+        return
+    fault_of = importlib.import_module("ccxt").BadResponse
+    make, known = exchange.client, WeakSet[Any]()
+
+    def client(url: str) -> Any:
+        made = make(url)
+        if made not in known:
+            known.add(made)
+            read = made.handle_message
+
+            def handle_message(message: Any) -> None:
+                try:
+                    read(message)
+                except Exception as fault:
+                    log.info("%s: unreadable frame", exchange.id, exc_info=True)
+                    made.on_error(fault_of(f"frame: {type(fault).__name__}: {fault}"))
+
+            made.handle_message = handle_message
+        return made
+
+    exchange.client = client
 
 
 _ORIGIN = re.compile(r"(https?|wss?)://([^/:]*)(:\d+)?")
@@ -106,10 +140,14 @@ def kind_of(fault: BaseException) -> str | None:
 
 def venue_error(fault: BaseException, what: str) -> kit.VenueError:
     """What ccxt raised while `what` was asked for, as ours: what failed, and why."""
+    import aiohttp
+
     if (unreached := _unreachable(fault)) is not None:
         return unreached
     text = " ".join(str(fault).split())[:200]
-    if (kind := kind_of(fault)) is None:
+    if (kind := kind_of(fault)) is None and isinstance(fault, aiohttp.ClientError | OSError):
+        kind = "NetworkError"
+    if kind is None:
         return kit.VenueError(f"{what}: ccxt stumbled: {type(fault).__name__}: {text}")
     why, fix = ERRORS[kind]
     return kit.VenueError(f"{what}: {why}" + (f": {text}" if text else ""), fix)

@@ -179,6 +179,13 @@ def test_where_nobody_is_reached_the_step_is_named(cause, step, wrapped_as):
     assert ours.step == step
 
 
+@pytest.mark.parametrize(
+    "fault", [aiohttp.ClientConnectionResetError("Cannot write"), ConnectionError("closed before")]
+)
+def test_what_the_network_does_is_not_a_stumble(fault):
+    assert str(venue_error(fault, "order book")) == f"order book: connection failed: {fault}"
+
+
 def test_a_library_that_stumbles_is_the_venues_fault():
     assert "ccxt stumbled: KeyError: 'data'" in str(venue_error(KeyError("data"), "markets"))
 

@@ -160,6 +160,20 @@ def test_sequences_that_begin_again_are_followed(venue):
 
 
 @both
+def test_a_frame_that_cannot_be_read_costs_a_moment(venue, caplog):
+    async def body(on):
+        await on.true_at_a_pause()
+        on.changes.clear()
+        on.server._dispatch([Send(conn, '{"arg":{"channel":') for conn in on.server._clients])
+        await on.until(lambda: all(map(on.states, PAIRS)), 1, "every book lost")
+        assert {on.states(pair)[0] for pair in PAIRS} == {"lost"}
+        await on.true_at_a_pause()
+
+    on_stage(venue, body)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@both
 def test_a_venue_that_goes_away_and_comes_back(venue):
     async def body(on):
         await on.true_at_a_pause()
