@@ -67,7 +67,8 @@ def targets(
         )
     for name in venues:
         if name not in known:
-            near = registry.nearest(name, sorted(known))
+            prefix = "ccxt:" if name.startswith("ccxt:") else ""
+            near = registry.nearest(name, sorted({*known, *(prefix + one for one in known)}))
             where = f"in {venues_from}" if venues_from else "in the configuration"
             raise CommandError(
                 f"unknown venue {name!r}{near}",

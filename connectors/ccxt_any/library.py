@@ -46,8 +46,23 @@ def exchange(id: str, part: kit.Part, hosts: Mapping[str, str], env: str) -> Any
         hosts.get(f"{part.value}.rest") or hosts.get("rest"),
         hosts.get(f"{part.value}.ws") or hosts.get("ws"),
     )
+    _narrow(made, part)
     _speak_up(made)
     return made
+
+
+_KINDS = {
+    kit.Part.SPOT: {"spot"},
+    kit.Part.LINEAR: {"swap", "linear", "contract", "hip3"},
+}
+
+
+def _narrow(exchange: Any, part: kit.Part) -> None:
+    """List only the markets that `part` can have, where ccxt lets one choose: options take long."""
+    told = exchange.options.get("fetchMarkets")
+    types = told.get("types") if isinstance(told, dict) else None
+    if isinstance(types, list) and (wanted := [kind for kind in types if kind in _KINDS[part]]):
+        told["types"] = wanted
 
 
 def _speak_up(exchange: Any) -> None:

@@ -98,6 +98,20 @@ def test_a_part_that_a_venue_lacks(id_, part, there):
 
 
 @pytest.mark.parametrize(
+    ("id_", "part", "types"),
+    [
+        ("okx", SPOT, ["spot"]),
+        ("okx", LINEAR, ["swap"]),
+        ("bybit", LINEAR, ["linear"]),
+        ("htx", SPOT, {"spot": True, "linear": True, "inverse": True}),  # left as it is
+    ],
+)
+def test_only_markets_of_the_part_are_listed(id_, part, types):
+    rest = ccxt_any.gateway(id_, part, {}, lambda: 0, None).rest
+    assert rest.options["fetchMarkets"]["types"] == types
+
+
+@pytest.mark.parametrize(
     ("url", "at"),
     [
         ("https://{hostname}", "http://h:1"),

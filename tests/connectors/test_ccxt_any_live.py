@@ -13,6 +13,7 @@ import pytest
 from hean_router.app import Router, Target, targets
 from hean_router.book import BookState
 from hean_router.config import Settings
+from hean_router.domain.errors import CommandError
 from hean_router.domain.instrument import Pair
 from hean_router.sim import server
 from hean_router.sim.contract import FrameKind, Pause, Send, Trouble
@@ -274,3 +275,5 @@ def test_a_venue_in_a_file_is_found_through_ccxt_too(tmp_path):
     (foreign,) = targets(Settings(), ["ccxt:okx"], path)
     assert (foreign.venue, foreign.env, foreign.hosts) == ("ccxt:okx", native.env, native.hosts)
     assert [one.venue for one in targets(Settings(), (), path)] == ["okx"]
+    with pytest.raises(CommandError, match="ccxt:okx"):
+        targets(Settings(), ["ccxt:okex"], path)
