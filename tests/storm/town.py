@@ -1,7 +1,7 @@
 """Four simulated venues and the router on them, in one virtual world from one seed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,9 @@ VENUES = ("binance", "bybit", "kraken", "okx")
 SECOND = 1_000_000_000
 # How deep our books of each venue go, for comparing with the whole book of its exchange.
 DEPTHS = {"binance": 200, "bybit": 200, "kraken": 100, "okx": 400}
+# Of Kraken only the ten best levels are proven, by the checksum: where frames are lost, one that
+# changes nothing among them cannot be noticed before its level gets there.
+PROVEN = {**DEPTHS, "kraken": 10}
 SETTINGS = Settings(venues={})
 
 
@@ -63,8 +66,8 @@ class Town:
             if (missing := {v: s for v, s in market.standing(pair).items() if s != "live"})
         }
 
-    def check(self) -> None:
-        """Every LIVE book of ours is its exchange's book, as deep as we keep it."""
+    def check(self, depths: Mapping[str, int] = DEPTHS) -> None:
+        """Every LIVE book of ours is its exchange's book, as deep as we keep it (or `depths`)."""
         for feed in self.router.feeds:
             for line in feed.lines:
                 for instrument in line.instruments:
@@ -73,7 +76,7 @@ class Town:
                     book = session.book(instrument)
                     assert book.state is BookState.LIVE, (instrument.venue, book.state, book.reason)
                     book.check()
-                    compare(self.venues[feed.id].exchange, book, DEPTHS[feed.id])
+                    compare(self.venues[feed.id].exchange, book, depths[feed.id])
 
 
 def compare(exchange: Exchange, book, depth: int) -> None:
@@ -161,4 +164,4 @@ def hear(world: World, router: Router) -> None:
     router.market.on_change.append(changed)
 
 
-__all__ = ["DEPTHS", "SECOND", "VENUES", "Town", "compare", "town"]
+__all__ = ["DEPTHS", "PROVEN", "SECOND", "VENUES", "Town", "compare", "town"]
