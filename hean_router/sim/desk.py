@@ -309,10 +309,18 @@ class Desk:
         """Cancel every open order of the account, oldest first; each is an action of its own."""
         return [self.cancel(account, order, now_ns) for order in account.open_orders(symbol)]
 
-    def reduce(self, account: Account, order: OrderRecord, qty: Decimal, now_ns: int) -> Outcome:
+    def reduce(
+        self,
+        account: Account,
+        order: OrderRecord,
+        qty: Decimal,
+        now_ns: int,
+        client_id: str | None = None,
+    ) -> Outcome:
         """Make an open order's whole quantity `qty`, smaller than now; it keeps its place.
 
-        Refused: off the lot, not smaller, not more than what is filled.
+        `client_id`: what the venue renames it to.  Refused: off the lot, not smaller, not more than
+        what is filled.
         """
         listing = self.exchange.listings[order.symbol]
         if not order.open:
@@ -327,6 +335,8 @@ class Desk:
         step = self.exchange.reduce(order.id, order.qty - lots, now_ns=now_ns)
         if step is None:
             return self._refuse(account, None, Refusal(Why.NOT_TRADING, order=order), now_ns)
+        if client_id is not None:
+            account.name_order(order, client_id)
         action = _Action(now_ns)
         order.leaves -= order.qty - lots
         order.qty = lots

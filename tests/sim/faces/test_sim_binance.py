@@ -500,7 +500,7 @@ def test_places(url, speaks):
     assert bool(world.frames(conn)) == speaks
 
 
-@pytest.mark.parametrize("path", ["/", "/wss", "/public", "/market/x", "/ws-api/v3"])
+@pytest.mark.parametrize("path", ["/", "/wss", "/public", "/market/x", "/ws-api/v2"])
 def test_no_such_place(path):
     assert World().face.accept(Request("GET", path), ORIGIN).status == 404
 

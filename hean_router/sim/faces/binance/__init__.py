@@ -1,6 +1,8 @@
-"""Binance: spot and USD-M perpetuals, market side, from the official documentation and recordings.
+"""Binance: spot and USD-M perpetuals, orders on spot, from official documentation and recordings.
 
-`facts` what the venue says of itself; `feed` the streams; `rest` the answers; `face` connections.
+`facts` what the venue says of itself; `feed` the streams; `rest` the answers; `meter` its limits;
+`face` connections; `private` sessions and user streams, over `private_access` (keys, signatures),
+`private_orders` (methods) and `private_words` (texts).
 """
 
 from random import Random
@@ -9,8 +11,9 @@ from hean_router.sim.contract import Face, Options
 from hean_router.sim.exchange import Exchange
 from hean_router.sim.faces.binance.face import BinanceFace
 from hean_router.sim.faces.binance.facts import listings
+from hean_router.sim.faces.binance.private_orders import KEY_STYLES
 
-__all__ = ["SYMBOLS", "BinanceFace", "face", "listings"]
+__all__ = ["KEY_STYLES", "SYMBOLS", "BinanceFace", "face", "listings"]
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "BTC/USDT:USDT", "ETH/USDT:USDT")
 

@@ -1,4 +1,7 @@
-"""Binance's connections: control messages, pings, ages, limits, notices."""
+"""Binance's connections: control messages, pings, ages, limits, notices.
+
+Requests for orders and accounts, by REST or on `/ws-api/v3`, are `private.Private`'s.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +34,10 @@ from hean_router.sim.faces.binance.facts import (
     STREAMS_MAX,
 )
 from hean_router.sim.faces.binance.feed import Clock, Feed, Payload, Topic, micros, millis
-from hean_router.sim.faces.binance.rest import ApiError, Rest
+from hean_router.sim.faces.binance.meter import ApiError
+from hean_router.sim.faces.binance.private import CONNECT_WEIGHT, Private
+from hean_router.sim.faces.binance.private import PATH as API_PATH
+from hean_router.sim.faces.binance.rest import Rest
 from hean_router.sim.pacing import RollingWindow, Timers
 
 _POLICY = 1008
@@ -55,6 +61,7 @@ class _Place:
     shelf: str  # "", or on USD-M "public" or "market"
     streams: tuple[str, ...]
     clock: Clock
+    api: bool = False  # the WS API
 
 
 @dataclass
@@ -68,6 +75,7 @@ class _Client:
     messages: RollingWindow
     streams: dict[str, None] = field(default_factory=dict)
     pings: dict[bytes, int] = field(default_factory=dict)  # unanswered -> when sent
+    api: bool = False
 
 
 class BadRequest(Exception):
@@ -95,17 +103,21 @@ class BinanceFace:
         self._feeds = [Feed(exchange, part) for part in (SPOT, LINEAR)]
         self._spot, self._linear = self._feeds
         self._rests = [Rest(exchange, feed, options) for feed in self._feeds]
+        self.private = Private(exchange, self._rests[0], rng, options, self._push_step)
         self._clients: dict[Conn, _Client] = {}
         self._connects: dict[str, RollingWindow] = {}
         self._timers: Timers[Timer] = Timers()
 
     def hosts(self, http: str, ws: str) -> Mapping[str, str]:
         """Bases without paths, as the venue documents its own."""
-        return {"rest": http, "ws": ws, "linear.rest": http, "linear.ws": ws}
+        linear = {"linear.rest": http, "linear.ws": ws}
+        return {"rest": http, "ws": ws, "orders.ws": ws + API_PATH, **linear}
 
     # REST
 
     def request(self, request: Request, now_ns: int) -> Response:
+        if self.private.serves(request.path):
+            return self.private.request(request, now_ns)
         for rest in self._rests:
             if rest.serves(request.path):
                 return rest.request(request, now_ns)
@@ -128,17 +140,31 @@ class BinanceFace:
         if not window.take(now_ns):
             wait_s = -(-(window.free_at_ns(now_ns) - now_ns) // SECOND)
             return Response(429, b"", {"Retry-After": str(wait_s)})
+        if request.path == API_PATH:
+            meter = self._rests[0].meter
+            try:
+                meter.pay(request.peer, CONNECT_WEIGHT, now_ns)
+            except ApiError as error:
+                return error.response(meter.peer(request.peer).headers)
         return None
 
     def opened(self, conn: Conn, request: Request, now_ns: int) -> Outputs:
         place = self._place(request)
         assert place is not None, "refused by accept"
         part = place.feed.part
-        limit = self._options.limit(part.messages_per_s)
+        # The WS API counts weights instead of messages.
+        limit = None if place.api else self._options.limit(part.messages_per_s)
         client = _Client(
-            place.feed, place.combined, place.shelf, place.clock, RollingWindow(limit, SECOND)
+            place.feed,
+            place.combined,
+            place.shelf,
+            place.clock,
+            RollingWindow(limit, SECOND),
+            api=place.api,
         )
         self._clients[conn] = client
+        if place.api:
+            self.private.opened(conn, request, now_ns)
         life_ns = self._options.session_life_ns or SESSION_LIFE_NS
         self._timers.set(("end", conn), now_ns + life_ns)
         self._timers.set(("ping", conn), now_ns + part.ping_ns)
@@ -150,6 +176,9 @@ class BinanceFace:
             return ()
         if not client.messages.take(now_ns):
             return self._end(conn, _POLICY, "Too many requests")
+        if client.api:
+            outputs = self.private.flush(now_ns, all_pushes=True)
+            return [*outputs, *self.private.received(conn, data, now_ns)]
         try:
             answer, streams = self._control(conn, client, data)
         except BadRequest as error:
@@ -189,6 +218,7 @@ class BinanceFace:
         client = self._clients.pop(conn, None)
         if client is None:
             return
+        self.private.closed(conn)
         for stream in client.streams:
             client.feed.unsubscribe(conn, stream)
         for timer in ("end", "ping", "pong"):
@@ -199,7 +229,7 @@ class BinanceFace:
 
     def topics(self, conn: Conn) -> Sequence[str]:
         client = self._clients.get(conn)
-        return tuple(client.streams) if client else ()
+        return (*client.streams, *self.private.topics(conn)) if client else ()
 
     def wraps(self, conn: Conn) -> bool:
         """Whether a connection gets its frames wrapped with their streams' names."""
@@ -209,12 +239,18 @@ class BinanceFace:
     # Time
 
     def market(self, step: Step, now_ns: int) -> Outputs:
+        outputs = self.private.flush(now_ns, all_pushes=True)
+        return [*outputs, *self._push_step(step), *self.private.market(step, now_ns)]
+
+    def _push_step(self, step: Step) -> list[Output]:
+        """What an engine step means for the public streams."""
         feed = self._spot if step.symbol in self._spot.symbols.names else self._linear
         return self._push(feed, feed.market(step))
 
     @property
     def wake_at_ns(self) -> int | None:
-        wake_ns = self._timers.wake_at_ns
+        times = (self._timers.wake_at_ns, self.private.wake_at_ns)
+        wake_ns = min((time_ns for time_ns in times if time_ns is not None), default=None)
         for feed in self._feeds:
             feed_ns = feed.timers.wake_at_ns
             if feed_ns is not None and (wake_ns is None or feed_ns < wake_ns):
@@ -222,7 +258,7 @@ class BinanceFace:
         return wake_ns
 
     def due(self, now_ns: int) -> Outputs:
-        outputs: list[Output] = []
+        outputs = self.private.flush(now_ns)
         for feed in self._feeds:
             while popped := feed.timers.pop(now_ns):
                 outputs += self._push(feed, feed.flush(popped[1], popped[0]))
@@ -268,7 +304,9 @@ class BinanceFace:
         outputs: list[Output] = []
         for conn, client in self._clients.items():
             notice: dict[str, Any] = {"e": "serverShutdown", "E": client.clock(now_ns)}
-            if client.combined:
+            if client.api:
+                notice = {"event": notice}
+            elif client.combined:
                 notice = {"stream": "!serverShutdown", "data": notice}
             outputs.append(Send(conn, orjson.dumps(notice).decode()))
             lead_ns = self._rng.randint(1, 30) * SECOND
@@ -286,6 +324,10 @@ class BinanceFace:
 
         And what clients make of them: `/stream/ws`, a number at the end.
         """
+        unit = request.params.get("timeUnit", "").upper()
+        clock = micros if unit == "MICROSECOND" else millis
+        if request.path == API_PATH:
+            return _Place(self._spot, False, "", (), clock, api=True)
         parts = [part for part in request.path.split("/") if part]
         shelf = parts.pop(0) if parts and parts[0] in ("public", "market") else ""
         kinds = []
@@ -295,13 +337,12 @@ class BinanceFace:
             return None
         streams = [part for part in parts if not part.isdigit()]
         streams += [name for name in request.params.get("streams", "").split("/") if name]
-        unit = request.params.get("timeUnit", "").upper()
         return _Place(
             feed=self._linear if shelf else self._spot,
             combined=kinds[-1] == "stream",
             shelf=shelf,
             streams=tuple(streams),
-            clock=micros if unit == "MICROSECOND" else millis,
+            clock=clock,
         )
 
     def _listen(self, conn: Conn, client: _Client, streams: Iterable[str], now_ns: int) -> Outputs:

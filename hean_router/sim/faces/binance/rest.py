@@ -1,66 +1,27 @@
 """Binance's REST answers, market side: weights, limits, bans, errors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 import orjson
 
-from hean_router.sim.contract import MINUTE, SECOND, Options, Request, Response
+from hean_router.sim.contract import Options, Request, Response
 from hean_router.sim.exchange import Exchange, Listing, Side, Status, decimals_of, text
-from hean_router.sim.faces.binance.facts import (
-    RAW_REQUESTS_MAX,
-    RAW_REQUESTS_NS,
-    Part,
-)
+from hean_router.sim.faces.binance.facts import RAW_REQUESTS_MAX, Part
 from hean_router.sim.faces.binance.feed import Clock, Feed, micros, millis
-from hean_router.sim.pacing import FixedWindow
+from hean_router.sim.faces.binance.meter import JSON, ApiError, Meter
 
 Params: TypeAlias = Mapping[str, str]
 Answer: TypeAlias = Callable[[Params, int, Clock], Any]
 
 _TRADES_MAX = 1_000
-_BAN_AFTER = 20  # requests that go on after the first 429
-_BAN_NS = 2 * MINUTE
-_BAN_MAX_NS = 3 * 24 * 60 * MINUTE
 _STATUS = {
     Status.TRADING: "TRADING",
     Status.POST_ONLY: "TRADING",  # Binance has no such status
     Status.CANCEL_ONLY: "CANCEL_ONLY",
     Status.HALT: "BREAK",
 }
-
-
-class ApiError(Exception):
-    """An answer of the form `{"code":-1121,"msg":"Invalid symbol."}`."""
-
-    def __init__(self, code: int, msg: str, status: int = 400) -> None:
-        super().__init__(code, msg)
-        self.code = code
-        self.msg = msg
-        self.status = status
-
-    def response(self, headers: Mapping[str, str]) -> Response:
-        """The error as a REST answer."""
-        body = orjson.dumps({"code": self.code, "msg": self.msg})
-        return Response(self.status, body, {**_JSON, **headers})
-
-
-_JSON = {"Content-Type": "application/json;charset=UTF-8"}
-
-
-@dataclass
-class _Peer:
-    """What one address has used."""
-
-    weight: FixedWindow
-    raw: FixedWindow
-    ignored: int = 0  # requests since the first 429
-    banned_until_ns: int = 0
-    bans: int = 0
-    refused_in: int = -1  # the minute of the last 429
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Rest:
@@ -70,9 +31,8 @@ class Rest:
         self._exchange = exchange
         self._feed = feed
         self._part: Part = feed.part
-        self._symbols = feed.symbols
-        self._options = options
-        self._peers: dict[str, _Peer] = {}
+        self.symbols = feed.symbols
+        self.meter = Meter(feed.part, options)
         prefix = self._part.prefix
         self._routes: dict[str, tuple[Callable[[Params], int], Answer]] = {
             f"{prefix}/ping": (_flat(1), lambda _params, _now_ns, _clock: {}),
@@ -91,70 +51,27 @@ class Rest:
 
     def request(self, request: Request, now_ns: int) -> Response:
         """Answer, and count what it cost."""
-        peer = self._peer(request.peer)
-        route = self._routes.get(request.path)
+        peer = self.meter.peer(request.peer)
         params = request.params
         try:
-            self._limit(peer, route[0](params) if route else 1, request.peer, now_ns)
-            if route is None:
-                raise ApiError(
-                    -5000, f"Path {request.path}, Method {request.method} is invalid", 404
-                )
-            if request.method != "GET":
+            if request.path in self._routes and request.method != "GET":
                 raise ApiError(-1000, f"Request method '{request.method}' is not supported.", 405)
             unit = request.headers.get("x-mbx-time-unit", params.get("timeUnit", "")).upper()
-            answer = route[1](params, now_ns, micros if unit == "MICROSECOND" else millis)
+            clock = micros if unit == "MICROSECOND" else millis
+            answer = self.answer(request.path, params, request.peer, now_ns, clock)
         except ApiError as error:
             return error.response(peer.headers)
-        return Response(200, orjson.dumps(answer), {**_JSON, **peer.headers})
+        return Response(200, orjson.dumps(answer), {**JSON, **peer.headers})
 
-    # Limits
+    def answer(self, path: str, params: Params, address: str, now_ns: int, clock: Clock) -> Any:
+        """What a path answers, before it is printed.  ApiError: what is wrong with the request."""
+        route = self._routes.get(path)
+        self.meter.pay(address, route[0](params) if route else 1, now_ns)
+        if route is None:
+            raise ApiError(-5000, f"Path {path}, Method GET is invalid", 404)
+        return route[1](params, now_ns, clock)
 
-    def _peer(self, address: str) -> _Peer:
-        if address not in self._peers:
-            limit = self._options.limit
-            self._peers[address] = _Peer(
-                FixedWindow(limit(self._part.weight_per_min), MINUTE),
-                FixedWindow(limit(RAW_REQUESTS_MAX), RAW_REQUESTS_NS),
-            )
-        return self._peers[address]
-
-    def _limit(self, peer: _Peer, weight: int, address: str, now_ns: int) -> None:
-        """Pay for a request.  ApiError: 429, and 418 for who goes on regardless."""
-        if now_ns < peer.banned_until_ns:
-            raise self._banned(peer, now_ns)
-        fits = peer.weight.take(now_ns, weight)
-        fits = peer.raw.take(now_ns) and fits
-        used = str(peer.weight.used)
-        peer.headers = {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
-        if fits:
-            return
-        minute = now_ns // MINUTE
-        peer.ignored = peer.ignored + 1 if peer.refused_in == minute else 1
-        peer.refused_in = minute
-        if peer.ignored > _BAN_AFTER:
-            peer.ignored = 0
-            peer.banned_until_ns = now_ns + min(_BAN_MAX_NS, _BAN_NS << peer.bans)
-            peer.bans += 1
-            raise self._banned(peer, now_ns)
-        ends_ns = peer.weight.ends_at_ns(now_ns)
-        peer.headers["Retry-After"] = str(-(-(ends_ns - now_ns) // SECOND))
-        raise ApiError(
-            -1003,
-            f"Too many requests; current limit of IP({address}) is {peer.weight.limit} requests "
-            "per minute. Please use the websocket for live updates to avoid polling the API.",
-            429,
-        )
-
-    def _banned(self, peer: _Peer, now_ns: int) -> ApiError:
-        until_ns = peer.banned_until_ns
-        peer.headers["Retry-After"] = str(-(-(until_ns - now_ns) // SECOND))
-        return ApiError(
-            -1003,
-            f"Way too much request weight used; IP banned until {until_ns // 1_000_000}. "
-            "Please use WebSocket Streams for live updates to avoid bans.",
-            418,
-        )
+    # Weights
 
     def _depth_weight(self, params: Params) -> int:
         limit = params.get("limit", "")
@@ -177,7 +94,7 @@ class Rest:
         return self._named(name)
 
     def _named(self, name: str) -> Listing:
-        listing = self._symbols.by_name.get(name)
+        listing = self.symbols.by_name.get(name)
         if listing is None:
             raise ApiError(-1121, "Invalid symbol.")
         return listing
@@ -209,7 +126,7 @@ class Rest:
                     '\'^\\["[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}\\]$\'.',
                 )
             return [self._named(name) for name in names]
-        return list(self._symbols.by_name.values())
+        return list(self.symbols.by_name.values())
 
     # Answers
 
@@ -236,7 +153,7 @@ class Rest:
     def _trades(self, params: Params, _now_ns: int, clock: Clock) -> Any:
         listing = self._listing(params)
         limit = self._limit_of(params, 500, _TRADES_MAX)
-        spot, symbols = self._part.spot, self._symbols
+        spot, symbols = self._part.spot, self.symbols
         return [
             {
                 "id": trade.id,
@@ -253,7 +170,7 @@ class Rest:
     def _agg_trades(self, params: Params, _now_ns: int, clock: Clock) -> Any:
         listing = self._listing(params)
         limit = self._limit_of(params, 500, _TRADES_MAX)
-        spot, symbols = self._part.spot, self._symbols
+        spot, symbols = self._part.spot, self.symbols
         return [
             {
                 "a": agg.id,
@@ -273,12 +190,12 @@ class Rest:
         return tickers[0] if "symbol" in params else tickers
 
     def _book_ticker(self, listing: Listing, now_ns: int, clock: Clock) -> dict[str, Any]:
-        ticker: dict[str, Any] = {"symbol": self._symbols.names[listing.symbol]}
+        ticker: dict[str, Any] = {"symbol": self.symbols.names[listing.symbol]}
         for name, side in (("bid", Side.BUY), ("ask", Side.SELL)):
             best = self._exchange.best(listing.symbol, side)
             px, qty = (best.px, best.qty) if best else (0, 0)
-            ticker[f"{name}Price"] = self._symbols.px(listing, px)
-            ticker[f"{name}Qty"] = self._symbols.qty(listing, qty)
+            ticker[f"{name}Price"] = self.symbols.px(listing, px)
+            ticker[f"{name}Qty"] = self.symbols.qty(listing, qty)
         return ticker if self._part.spot else {**ticker, "time": clock(now_ns)}
 
     def _prices(self, params: Params, now_ns: int, clock: Clock) -> Any:
@@ -286,8 +203,8 @@ class Rest:
         for listing in self._chosen(params):
             trade = self._exchange.last_trade(listing.symbol)
             price: dict[str, Any] = {
-                "symbol": self._symbols.names[listing.symbol],
-                "price": self._symbols.px(listing, trade.px if trade else 0),
+                "symbol": self.symbols.names[listing.symbol],
+                "price": self.symbols.px(listing, trade.px if trade else 0),
             }
             prices.append(price if self._part.spot else {**price, "time": clock(now_ns)})
         return prices[0] if "symbol" in params else prices
@@ -317,7 +234,7 @@ class Rest:
         return head
 
     def _spot_symbol(self, listing: Listing) -> dict[str, Any]:
-        px, qty = self._symbols.px, self._symbols.qty
+        px, qty = self.symbols.px, self.symbols.qty
         max_ticks = int(1_000_000 / listing.tick)
         lot_size = {
             "minQty": qty(listing, listing.min_lots),
@@ -327,7 +244,7 @@ class Rest:
         price = {"minPrice": px(listing, 1), "maxPrice": px(listing, max_ticks)}
         band = {"MultiplierUp": "5", "MultiplierDown": "0.2"}
         return {
-            "symbol": self._symbols.names[listing.symbol],
+            "symbol": self.symbols.names[listing.symbol],
             "status": _STATUS[self._exchange.status(listing.symbol)],
             "baseAsset": listing.base,
             "baseAssetPrecision": 8,
@@ -377,7 +294,7 @@ class Rest:
         }
 
     def _linear_symbol(self, listing: Listing) -> dict[str, Any]:
-        px_decimals = self._symbols.px_decimals(listing)
+        px_decimals = self.symbols.px_decimals(listing)
         max_lots = listing.qty_text(listing.max_lots)
         trading = self._exchange.status(listing.symbol) is not Status.HALT
         lot_size = {
@@ -386,8 +303,8 @@ class Rest:
             "stepSize": listing.qty_text(1),
         }
         return {
-            "symbol": self._symbols.names[listing.symbol],
-            "pair": self._symbols.names[listing.symbol],
+            "symbol": self.symbols.names[listing.symbol],
+            "pair": self.symbols.names[listing.symbol],
             "contractType": "PERPETUAL",
             "deliveryDate": 4133404800000,
             "onboardDate": 1569398400000,
@@ -410,9 +327,9 @@ class Rest:
             "filters": [
                 {
                     "filterType": "PRICE_FILTER",
-                    "minPrice": self._symbols.px(listing, 1),
-                    "maxPrice": self._symbols.px(listing, int(10_000_000 / listing.tick)),
-                    "tickSize": self._symbols.px(listing, 1),
+                    "minPrice": self.symbols.px(listing, 1),
+                    "maxPrice": self.symbols.px(listing, int(10_000_000 / listing.tick)),
+                    "tickSize": self.symbols.px(listing, 1),
                 },
                 {"filterType": "LOT_SIZE", **lot_size},
                 {"filterType": "MARKET_LOT_SIZE", **lot_size},
