@@ -93,7 +93,7 @@ class Socket(kit.OrderSocket):
     # ---------------------------------------------------------------------- asking
 
     def login(self, stamp: kit.Stamp) -> Iterable[kit.Frame]:
-        return (kit.Frame(self._keys.login(stamp)),)
+        return (kit.Frame(self._keys.login(stamp), secret=True),)
 
     def subscribe(self, stamp: kit.Stamp) -> Iterable[kit.Frame]:
         """Orders and balances.  There is no snapshot of orders: ask for the open ones then."""
