@@ -77,6 +77,7 @@ from hean_router.venue.feed_events import (
 )
 from hean_router.venue.feed_session import FeedSession
 from hean_router.venue.gateway import EventSink, VenueGateway
+from hean_router.venue.keyed_hash import KeyedHash
 from hean_router.venue.order_contract import OrderCodec, OrderLimits, OrderSocket
 
 __all__ = [
@@ -110,6 +111,7 @@ __all__ = [
     "HttpRequest",
     "Instrument",
     "Integrity",
+    "KeyedHash",
     "Ladder",
     "Level",
     "Limited",

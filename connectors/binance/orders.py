@@ -4,13 +4,14 @@ There is no dead-man switch on spot, and no cancel on disconnect.
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/trading-endpoints
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TypeVar
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from connectors.binance import errors, words
 from connectors.binance.ask import body_of, read
@@ -28,6 +29,7 @@ _PAGES_MAX = 1000  # a million trades
 
 _NOT_FOUND, _ARCHIVED = -2013, -2026
 _ZERO = Decimal(0)
+_PLAIN = re.compile(r"[0-9A-Za-z.=&_-]*").fullmatch
 
 
 class Codec(kit.OrderCodec):
@@ -58,10 +60,15 @@ class Codec(kit.OrderCodec):
     def sign(self, request: kit.HttpRequest, stamp: kit.Stamp) -> kit.HttpRequest:
         """Everything goes in the query, `POST` too; it is percent-encoded before it is signed."""
         assert request.signed, f"{request.path} is public"
-        return structs.replace(
-            request,
+        return kit.HttpRequest(
+            path=request.path,
+            method=request.method,
+            host=request.host,
             query=self._signer.query(request.query, stamp),
             headers={**request.headers, "X-MBX-APIKEY": self._signer.key},
+            bucket=request.bucket,
+            cost=request.cost,
+            signed=True,
         )
 
     def place(self, order: kit.Approved) -> kit.HttpRequest:
@@ -185,8 +192,11 @@ class Codec(kit.OrderCodec):
 def _request(
     name: str, params: Mapping[str, str | int], method: str = "GET", cost: int = 1
 ) -> kit.HttpRequest:
+    query = "&".join([f"{key}={value}" for key, value in params.items()])
+    if not _PLAIN(query):  # percent-encoded before it is signed: some symbols need it
+        query = urlencode(params)
     return kit.HttpRequest(
-        path=f"/api/v3/{name}", method=method, query=urlencode(params), cost=cost, signed=True
+        path=f"/api/v3/{name}", method=method, query=query, cost=cost, signed=True
     )
 
 

@@ -6,6 +6,7 @@ https://developers.binance.com/docs/binance-spot-api-docs/websocket-api
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct, field
@@ -20,6 +21,12 @@ _LOGON, _EVENTS, _PING = "hean-logon", "hean-events", "hean-ping"
 _SUBSCRIBED_ALREADY = -2035
 
 _NO_TRADE = -1  # `t` where nothing traded
+
+
+@lru_cache(maxsize=64)
+def _by_name(names: tuple[str, ...]) -> list[str]:
+    """Sorted; there are as many ways to be as there are kinds of requests."""
+    return sorted(names)
 
 
 class _Balance(Struct):
@@ -118,15 +125,13 @@ class Socket(kit.OrderSocket):
         signed: bool = False,
     ) -> kit.Frame:
         """A request with its deadline, and signed unless the session is logged on."""
-        said: dict[str, str | int] = {
-            **params,
-            "recvWindow": window_ms(stamp),
-            "timestamp": stamp.venue_ms,
-        }
+        said = {**params, "recvWindow": window_ms(stamp), "timestamp": stamp.venue_ms}
         if signed or not self._signer.logs_on:
             said["apiKey"] = self._signer.key
             # All parameters by name, as text, without percent-encoding.
-            said["signature"] = self._signer.of("&".join(f"{k}={said[k]}" for k in sorted(said)))
+            names = _by_name(tuple(said))
+            payload = "&".join([f"{name}={said[name]}" for name in names])
+            said["signature"] = self._signer.of(payload)
         # The socket counts weights, not frames: `OrderLimits` pays.
         return kit.Frame(_encode({"id": request_id, "method": method, "params": said}), cost=0)
 

@@ -3,7 +3,6 @@
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/request-security
 """
 
-import hmac
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,9 +35,12 @@ class Signer:
 
     def query(self, query: str, stamp: kit.Stamp) -> str:
         """`query`, percent-encoded already, with time, deadline and signature."""
-        signed = f"{query}{'&' if query else ''}recvWindow={window_ms(stamp)}"
-        signed = f"{signed}&timestamp={stamp.venue_ms}"
-        return f"{signed}&signature={quote(self.of(signed), safe='')}"
+        lead = "&" if query else ""
+        signed = f"{query}{lead}recvWindow={window_ms(stamp)}&timestamp={stamp.venue_ms}"
+        signature = self.of(signed)
+        if self.logs_on:  # base64 has letters that an URL reads otherwise
+            signature = quote(signature, safe="")
+        return f"{signed}&signature={signature}"
 
 
 def window_ms(stamp: kit.Stamp) -> int:
@@ -56,8 +58,7 @@ def _hmac(credentials: kit.Credentials) -> Callable[[bytes], str]:
             f"binance account {credentials.account}: no signature scheme {credentials.scheme!r}",
             "use hmac or ed25519",
         )
-    secret = credentials.secret.encode()
-    return lambda payload: hmac.digest(secret, payload, "sha256").hex()
+    return kit.KeyedHash(credentials.secret.encode()).hex
 
 
 def _ed25519(credentials: kit.Credentials) -> Callable[[bytes], str]:

@@ -63,13 +63,16 @@ def number(value: int, decimals: int, step: int) -> str:
     return f"{text[:-digits]}.{text[-digits:]}"
 
 
-def placing(order: kit.ChildOrder) -> dict[str, str]:
+def placing(order: kit.ChildOrder) -> dict[str, str | int]:
     """Parameters of an order, sorted by name as the socket's signature wants them.
 
     The answer is asked for in full: what traded at once comes with it.
     """
     instrument, px = order.instrument, order.px
-    params = {"newClientOrderId": order.key, "newOrderRespType": "FULL"}
+    params: dict[str, str | int] = {
+        "newClientOrderId": order.key,
+        "newOrderRespType": "FULL",
+    }
     if px is not None:
         params["price"] = number(px, instrument.px_decimals, instrument.tick)
     params["quantity"] = number(order.qty, instrument.qty_decimals, instrument.lot)

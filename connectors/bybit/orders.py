@@ -53,8 +53,17 @@ class Codec(kit.OrderCodec):
     def sign(self, request: kit.HttpRequest, stamp: kit.Stamp) -> kit.HttpRequest:
         assert request.signed, f"{request.path} is public"
         payload = request.body if request.method == "POST" else request.query.encode()
-        headers = {**request.headers, **self._signer.headers(payload, stamp)}
-        return structs.replace(request, headers=headers)
+        return kit.HttpRequest(
+            path=request.path,
+            method=request.method,
+            host=request.host,
+            query=request.query,
+            headers={**request.headers, **self._signer.headers(payload, stamp)},
+            body=request.body,
+            bucket=request.bucket,
+            cost=request.cost,
+            signed=True,
+        )
 
     def place(self, order: kit.Approved) -> kit.HttpRequest:
         return _post("order/create", words.placing(order.order))

@@ -3,8 +3,6 @@
 https://bybit-exchange.github.io/docs/v5/guide
 """
 
-import hmac
-
 from hean_router import kit
 
 _WINDOW_MAX_MS = 60_000  # ours; the venue documents no maximum
@@ -17,7 +15,7 @@ class Signer:
     Raises `CommandError` on a scheme we do not speak.
     """
 
-    __slots__ = ("_secret", "key")
+    __slots__ = ("_hash", "key")
 
     def __init__(self, credentials: kit.Credentials) -> None:
         if credentials.scheme != "hmac":
@@ -26,14 +24,14 @@ class Signer:
                 "use hmac: a system-generated key",
             )
         self.key = credentials.key
-        self._secret = credentials.secret.encode()
+        self._hash = kit.KeyedHash(credentials.secret.encode())
 
     def __repr__(self) -> str:
         return f"Signer(key='{self.key[:4]}…')"
 
     def of(self, payload: bytes) -> str:
         """The signature of `payload`."""
-        return hmac.digest(self._secret, payload, "sha256").hex()
+        return self._hash.hex(payload)
 
     def headers(self, payload: bytes, stamp: kit.Stamp) -> dict[str, str]:
         """What a REST request carries; `payload` is its raw query (GET) or body (POST)."""
