@@ -507,12 +507,13 @@ class FeedSession:
     def _is_old(self, slot: _Slot, seq: int) -> bool:
         """Whether a fetched book at `seq` is older than what this connection has seen.
 
-        The backlog (events after `seq`) must link to it.  With none to link, it must reach as far
-        as the book had come; only answer after answer says that the venue counts anew.
+        The backlog (events after `seq`) must link to it, and together they must reach as far as
+        the book had come; only answer after answer says that the venue counts anew.
         """
-        if slot.backlog:
-            return (slot.backlog[0].prev_seq or 0) > seq
-        if slot.book.seq is None or seq >= slot.book.seq:
+        if slot.backlog and (slot.backlog[0].prev_seq or 0) > seq:
+            return True
+        end = (slot.backlog[-1].seq or 0) if slot.backlog else seq
+        if slot.book.seq is None or end >= slot.book.seq:
             return False
         slot.outdated += 1
         return slot.book.state is BookState.LIVE or slot.outdated <= OUTDATED_MAX
