@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from msgspec import Struct, structs
 
-from hean_router.config import Settings, VenueSettings
+from hean_router.config import Settings, VenueSettings, wrong_host
 from hean_router.domain.errors import CommandError, ConfigError, VenueError
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.venue import Fees
@@ -97,16 +97,20 @@ def _from_file(path: Path) -> dict[str, Target]:
             found = orjson.loads(first)
         except orjson.JSONDecodeError:
             found = orjson.loads(text)  # somebody has laid it out over several lines
-        entries = found["venues"]
-        return {
+        known = {
             name: Target(name, str(entry["env"]), {k: str(v) for k, v in entry["hosts"].items()})
-            for name, entry in entries.items()
+            for name, entry in found["venues"].items()
         }
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as fault:
         why = f"{type(fault).__name__}: {fault}"
         raise CommandError(
             f'{path}: not {{"venues":{{NAME:{{"env":…,"hosts":{{…}}}}}}}} ({why})', fix
         ) from None
+    for name, target in known.items():
+        for host, url in target.hosts.items():
+            if wrong := wrong_host(host, url):
+                raise CommandError(f"{path}: {name}: {wrong}", fix)
+    return known
 
 
 class Router:

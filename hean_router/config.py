@@ -135,10 +135,17 @@ class VenueSettings(_Section):
     @classmethod
     def _are_urls(cls, hosts: Mapping[str, str]) -> Mapping[str, str]:
         for name, url in hosts.items():
-            kind = "ws(s)" if name.rpartition(".")[2] == "ws" else "http(s)"
-            if not _is_url(url, kind.replace("(s)", "")):
-                raise ValueError(f"hosts.{name} = {url!r} is not a {kind}:// URL")
+            if why := wrong_host(name, url):
+                raise ValueError(why)
         return hosts
+
+
+def wrong_host(name: str, url: str) -> str:
+    """What is wrong with a venue's URL of that name; empty if nothing is."""
+    kind = "ws(s)" if "ws" in name.split(".") else "http(s)"
+    if _is_url(url, kind.removesuffix("(s)")):
+        return ""
+    return f"hosts.{name} = {url!r} is not a {kind}:// URL"
 
 
 def _is_url(text: str, scheme: str) -> bool:
@@ -276,7 +283,7 @@ def _check_venue(name: str, venue: VenueSettings, origin: Mapping[str, Path]) ->
     hosts = {"rest", "ws"} | {f"{part}.{kind}" for part in spec.parts for kind in ("rest", "ws")}
     hosts |= {host for hosts in spec.hosts.values() for host in hosts}
     for host in venue.hosts:
-        if host not in hosts:
+        if not {"rest", "ws"} & set(host.split(".")):  # a connector may know more than it has
             raise ConfigError(
                 f"{_place(['venues', name, 'hosts', host], origin)}: "
                 f"unknown key venues.{name}.hosts.{host}",
