@@ -1,9 +1,11 @@
 # `make demo` and `make test` make their own environment first; nothing else is needed but
-# Python 3.11, make and gcc.
+# Python 3.11, make and gcc.  Where there is a cargo too, the compiled twin of the books is built
+# with it; HEAN_NATIVE=require insists on that, HEAN_NATIVE=off leaves it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+NATIVE := $(wildcard $(addprefix hean_router/native/,backend.py Cargo.* src/*.rs core/Cargo.* core/src/*.rs))
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -12,7 +14,7 @@ WORKERS ?= 2
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml config/constraints.txt
+$(STAMP): pyproject.toml config/constraints.txt $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 3; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m virtualenv -q $(VENV) 2>/dev/null \

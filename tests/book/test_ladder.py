@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hean_router.book import Ladder
+from tests.native.twins import LADDERS
 
 changes = st.lists(
     st.tuples(st.integers(min_value=1, max_value=40), st.integers(min_value=0, max_value=5)),
@@ -16,10 +16,11 @@ def best_first(levels, *, bids):
     return sorted(levels.items(), reverse=bids)
 
 
+@pytest.mark.parametrize("make", LADDERS)
 @pytest.mark.parametrize("bids", [True, False])
 @given(start=changes, batches=st.lists(changes, max_size=6), depth=st.integers(1, 50))
-def test_ladder_agrees_with_a_dict(bids, start, batches, depth):
-    ladder, model = Ladder(bids=bids), {px: q for px, q in dict(start).items() if q}
+def test_ladder_agrees_with_a_dict(make, bids, start, batches, depth):
+    ladder, model = make(bids=bids), {px: q for px, q in dict(start).items() if q}
     ladder.replace(start)
     for batch in batches:
         ladder.apply(batch)
@@ -42,13 +43,15 @@ def test_ladder_agrees_with_a_dict(bids, start, batches, depth):
     assert list(ladder) == best_first(model, bids=bids)[:depth]
 
 
-def test_a_price_twice_in_one_message_counts_in_order():
-    ladder = Ladder(bids=True)
+@pytest.mark.parametrize("make", LADDERS)
+def test_a_price_twice_in_one_message_counts_in_order(make):
+    ladder = make(bids=True)
     ladder.apply([(5, 1), (5, 0), (5, 3)])  # Kraken writes so
     assert list(ladder) == [(5, 3)]
 
 
-def test_a_removal_of_what_never_was_there_is_no_fault():
-    ladder = Ladder(bids=False)
+@pytest.mark.parametrize("make", LADDERS)
+def test_a_removal_of_what_never_was_there_is_no_fault(make):
+    ladder = make(bids=False)
     ladder.apply([(7, 0)])  # Binance writes so
     assert ladder.best() is None

@@ -35,24 +35,30 @@ impl Ladder {
         self.inner.len()
     }
 
-    fn replace(&mut self, levels: &Bound<'_, PyAny>) -> PyResult<()> {
-        match levels.cast::<Levels>() {
-            Ok(read) => self.inner.replace(&read.get().rows),
-            Err(_) => self.inner.replace(&levels_of(levels)?),
-        }
-        Ok(())
-    }
+    // The levels are read before the ladder is borrowed: their source may be this very ladder.
 
-    fn apply(&mut self, levels: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn replace(slf: &Bound<'_, Self>, levels: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Ok(read) = levels.cast::<Levels>() {
-            self.inner.apply(&read.get().rows);
+            slf.try_borrow_mut()?.inner.replace(&read.get().rows);
             return Ok(());
         }
         let rows = levels_of(levels)?;
-        if rows.is_empty() && levels.is_truthy()? {
-            self.inner.touch(); // a generator that gave nothing: the specification counts it
+        slf.try_borrow_mut()?.inner.replace(&rows);
+        Ok(())
+    }
+
+    fn apply(slf: &Bound<'_, Self>, levels: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Ok(read) = levels.cast::<Levels>() {
+            slf.try_borrow_mut()?.inner.apply(&read.get().rows);
+            return Ok(());
         }
-        self.inner.apply(&rows);
+        let rows = levels_of(levels)?;
+        let told = !rows.is_empty() || levels.is_truthy()?;
+        let ladder = &mut slf.try_borrow_mut()?.inner;
+        if rows.is_empty() && told {
+            ladder.touch(); // a generator that gave nothing: the specification counts it
+        }
+        ladder.apply(&rows);
         Ok(())
     }
 
