@@ -108,7 +108,7 @@ def outcome(
         return kit.Limited(text, text)
     if text == _LOCKED:
         return kit.Limited(text, text, _LOCKOUT_NS)
-    if text.replace("EService: ", "EService:").startswith(_THROTTLED):
+    if text.replace("EService: ", "EService:").startswith(_THROTTLED + ":"):
         return kit.Limited(_THROTTLED, text, _wait_ns(text, now_ns))
     if (kind := table.get(text)) is not None:
         return kit.Rejected(kind, text, text)
