@@ -97,16 +97,6 @@ class _Socket:
     subscribed: int = 0  # ever
 
 
-@dataclass
-class _Reply:
-    """What a WS request comes to: an answer, and what the engine did meanwhile."""
-
-    done: Done
-    call: Call | None = None
-    status: int = 200
-    pushes: list[Output] = field(default_factory=list)
-
-
 class Private:
     """Everything that wants a key.
 
@@ -218,11 +208,7 @@ class Private:
         socket = self._sockets[conn]
         try:
             message = parse_frame(data)
-            if not isinstance(message, dict) or not isinstance(message.get("method"), str):
-                raise ValueError("no request")
-            params = message.get("params", {})
-            if not isinstance(params, dict) or not _legal_id(message.get("id")):
-                raise ValueError("no request")
+            params = _params(message)
         except ValueError:
             error = ApiError(-1135, "Invalid JSON Request")
             return [_send(conn, _envelope(None, Done(error=error), []))]
@@ -384,6 +370,18 @@ def _envelope(id_: Any, done: Done, limits: list[dict[str, Any]]) -> dict[str, A
     else:
         frame = {"id": id_, "status": 200, "result": done.answer}
     return {**frame, "rateLimits": limits} if limits else frame
+
+
+def _params(message: Any) -> dict[str, Any]:
+    """A request's parameters.  ValueError: it is none."""
+    if not isinstance(message, dict) or not _legal_id(message.get("id")):
+        raise ValueError("not an object with an id")
+    method, params = message.get("method"), message.get("params", {})
+    if not isinstance(method, str) or isinstance(method, NumberText):
+        raise ValueError("no method")
+    if not isinstance(params, dict):
+        raise ValueError("parameters without names")
+    return params
 
 
 def _legal_id(id_: Any) -> bool:

@@ -43,16 +43,20 @@ def parse_frame(data: str | bytes) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A parameter's text, as the signature counts it."""
+    """A parameter's text, as the signature counts it: JSON, but a string goes without quotes."""
+    return str(value) if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
     match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
+        case NumberText():
             return str(value)
-        case None:
-            return "null"
+        case list():
+            return f"[{','.join(map(_json, value))}]"
+        case dict():
+            return f"{{{','.join(f'{json.dumps(k)}:{_json(x)}' for k, x in value.items())}}}"
         case _:
-            return json.dumps(value, separators=(",", ":"))
+            return json.dumps(value)
 
 
 @dataclass
