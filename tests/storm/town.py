@@ -1,7 +1,7 @@
 """Four simulated venues and the router on them, in one virtual world from one seed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -109,8 +109,9 @@ async def town(
     faults: str = "",
     options: Options | None = None,
     settings: Settings = SETTINGS,
+    prepare: Callable[[dict[str, Venue]], None] | None = None,
 ) -> AsyncIterator[Town]:
-    """Build it, run it for the block, take it down."""
+    """Build it, run it for the block, take it down.  `prepare(venues)` comes before the router."""
     built: dict[str, Venue] = {}
     targets = []
     symbols = list(symbols)
@@ -134,6 +135,8 @@ async def town(
         built[name] = Venue(simulator, exchange, served)
         hosts = simulator.face.hosts(f"http://{name}.sim", f"ws://{name}.sim")
         targets.append(Target(name, "sim", dict(hosts)))
+    if prepare:
+        prepare(built)
     router = Router(
         settings,
         targets,
