@@ -154,7 +154,7 @@ class EventSocket(_Socket):
 
     def decode(self, data: bytes) -> Iterable[kit.OrderEvent]:
         frame = _frame(data)
-        match frame.topic.partition(".")[0]:
+        match frame.topic:
             case "order":
                 return self._told_orders(frame)
             case "execution":
@@ -185,6 +185,9 @@ class EventSocket(_Socket):
                 continue
             if instrument := self._instruments.get(told.symbol):
                 events.append(words.fill(told, instrument))
+                if told.extra_fees:  # a fill has one fee: the rest is for the balances to show
+                    text = f"execution {told.exec_id} has extra fees: {told.extra_fees!r}"
+                    events.append(kit.Notice(kit.NoticeKind.INFO, text[:300]))
             else:
                 events += self._stranger(told.symbol)
         return events

@@ -5,6 +5,7 @@ Numbers go out as plain decimals without trailing zeros (others are unverified).
 """
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -144,12 +145,13 @@ class Execution(Struct, rename="camel"):
     exec_price: str
     exec_qty: str
     exec_time: str
+    exec_fee: str
     order_link_id: str = ""
     category: str = CATEGORY
     exec_type: str = "Trade"
-    exec_fee: str = ""
     fee_currency: str = ""
     is_maker: bool | None = None
+    extra_fees: Any = None  # some regions' taxes, beside the fee
 
     @property
     def is_trade(self) -> bool:
@@ -166,7 +168,7 @@ def fill(told: Execution, instrument: kit.Instrument) -> kit.Fill:
         side=SIDES[told.side],
         px=instrument.px(told.exec_price),
         qty=instrument.qty(told.exec_qty),
-        fee=decimal(told.exec_fee) if told.exec_fee else Decimal(0),
+        fee=decimal(told.exec_fee),
         fee_asset=told.fee_currency,
         maker=told.is_maker,
         sent_ns=ms(told.exec_time) * kit.MS,

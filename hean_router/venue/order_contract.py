@@ -50,7 +50,7 @@ class OrderSocket:
     silence_ms: int = 0  # says nothing for this long: dead
 
     def url(self, hosts: Mapping[str, str]) -> str:
-        """Where to connect."""
+        """Where to connect; empty where the environment has no such socket, and REST has to do."""
         raise NotImplementedError
 
     def token(self) -> Ask[str] | None:
