@@ -7,7 +7,6 @@ with every message.
 
 from base64 import b64decode, b64encode
 from hashlib import sha256
-from hmac import digest
 
 from connectors.kraken import times
 from hean_router import kit
@@ -15,10 +14,10 @@ from hean_router import kit
 _AHEAD_MAX_MS = 60_000  # a deadline may be this far ahead
 
 
-def signature(secret: bytes, path: str, nonce: str, body: bytes) -> str:
+def signature(code: kit.KeyedHash, path: str, nonce: bytes, body: bytes) -> str:
     """The value of `API-Sign`; `body` is what is sent, nonce included."""
-    message = path.encode() + sha256(nonce.encode() + body).digest()
-    return b64encode(digest(secret, message, "sha512")).decode("ascii")
+    message = path.encode() + sha256(nonce + body).digest()
+    return b64encode(code.digest(message)).decode("ascii")
 
 
 def deadline(stamp: kit.Stamp) -> str:
@@ -29,12 +28,12 @@ def deadline(stamp: kit.Stamp) -> str:
 class Keys:
     """An account's credentials, in use."""
 
-    __slots__ = ("_own", "_secret")
+    __slots__ = ("_code", "_own")
 
     def __init__(self, own: kit.Credentials) -> None:
         self._own = own
         try:
-            self._secret = b64decode(own.secret, validate=True)
+            self._code = kit.KeyedHash(b64decode(own.secret, validate=True), "sha512")
         except ValueError:
             raise kit.CommandError(
                 f"kraken account {own.account}: the secret is not base64", "copy it whole"
@@ -47,8 +46,8 @@ class Keys:
         self, request: kit.HttpRequest, stamp: kit.Stamp, *, expires: bool
     ) -> kit.HttpRequest:
         """The same request, signed; with `expires` not matched after the stamp's deadline."""
-        nonce = str(stamp.nonce)
-        body = b"nonce=" + nonce.encode()
+        nonce = b"%d" % stamp.nonce
+        body = b"nonce=" + nonce
         if request.body:
             body += b"&" + request.body
         if expires:
@@ -56,7 +55,7 @@ class Keys:
         headers = {
             **request.headers,
             "API-Key": self._own.key,
-            "API-Sign": signature(self._secret, request.path, nonce, body),
+            "API-Sign": signature(self._code, request.path, nonce, body),
             "Content-Type": "application/x-www-form-urlencoded",
         }
         return kit.HttpRequest(

@@ -1,10 +1,16 @@
 """An order in Kraken's words: JSON with bare numbers for the socket, a form for REST."""
 
+from functools import lru_cache
 from urllib.parse import quote
 
 import msgspec
 
 from hean_router import kit
+
+
+@lru_cache(maxsize=1024)
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 def rest_name(instrument: kit.Instrument) -> str:
@@ -72,7 +78,7 @@ def order_form(order: kit.ChildOrder) -> bytes:
     return (
         f"ordertype={kind}&type={order.side.value}"
         f"&volume={_text(order.qty, instrument.qty_decimals)}"
-        f"&pair={quote(rest_name(instrument), safe='')}{terms}"
+        f"&pair={_quoted(rest_name(instrument))}{terms}"
         f"&oflags={'post,fciq' if order.post_only else 'fciq'}"
         f"&stptype=cancel-newest&cl_ord_id={order.key}"
     ).encode()

@@ -7,16 +7,15 @@ sent; the socket signs a login, once.  Either is good for 30 s.
 from base64 import b64encode
 from datetime import UTC, datetime
 from functools import lru_cache
-from hmac import digest
 
 import msgspec
 
 from hean_router import kit
 
 
-def signature(secret: str, text: str) -> str:
+def signature(code: kit.KeyedHash, text: str) -> str:
     """Base64 of the HMAC-SHA256 of `text`."""
-    return b64encode(digest(secret.encode(), text.encode(), "sha256")).decode("ascii")
+    return b64encode(code.digest(text.encode())).decode("ascii")
 
 
 @lru_cache(maxsize=8)
@@ -37,10 +36,10 @@ def iso(epoch_ms: int) -> str:
 class Keys:
     """An account's credentials, in use."""
 
-    __slots__ = ("_own",)
+    __slots__ = ("_code", "_own")
 
     def __init__(self, own: kit.Credentials) -> None:
-        self._own = own
+        self._own, self._code = own, kit.KeyedHash(own.secret.encode(), "sha256")
 
     def __repr__(self) -> str:
         return f"Keys({self._own!r})"
@@ -55,7 +54,7 @@ class Keys:
         headers = {
             **request.headers,
             "OK-ACCESS-KEY": self._own.key,
-            "OK-ACCESS-SIGN": signature(self._own.secret, prehash),
+            "OK-ACCESS-SIGN": signature(self._code, prehash),
             "OK-ACCESS-TIMESTAMP": at,
             "OK-ACCESS-PASSPHRASE": self._own.passphrase,
             "Content-Type": "application/json",
@@ -81,7 +80,7 @@ class Keys:
             "apiKey": self._own.key,
             "passphrase": self._own.passphrase,
             "timestamp": at,
-            "sign": signature(self._own.secret, f"{at}GET/users/self/verify"),
+            "sign": signature(self._code, f"{at}GET/users/self/verify"),
         }
         return msgspec.json.encode({"op": "login", "args": [args]})
 

@@ -1,5 +1,6 @@
 """Kraken's orders: signatures, error texts, questions, and what its socket remembers."""
 
+import base64
 import json
 from decimal import Decimal
 
@@ -105,10 +106,8 @@ def end_of(ask, *answers):
     ids=["form", "json"],
 )
 def test_published_signatures(body, expected):
-    import base64
-
-    secret = base64.b64decode(SECRET)
-    assert sign.signature(secret, "/0/private/AddOrder", "1616492376594", body) == expected
+    code = kit.KeyedHash(base64.b64decode(SECRET), "sha512")
+    assert sign.signature(code, "/0/private/AddOrder", b"1616492376594", body) == expected
 
 
 def test_a_request_is_signed_over_the_bytes_that_are_sent():

@@ -101,7 +101,7 @@ def row(**changed) -> dict[str, str]:
     ids=["get", "post", "login"],
 )
 def test_published_signatures(prehash, expected):
-    assert sign.signature(SECRET, prehash) == expected
+    assert sign.signature(kit.KeyedHash(SECRET.encode(), "sha256"), prehash) == expected
 
 
 def test_a_request_is_signed_as_it_is_sent():
