@@ -51,3 +51,7 @@ async def _until_signal(main: Coroutine[Any, Any, T]) -> T:
         if came:
             raise Interrupted(came[0].name) from None
         raise
+    finally:
+        # uvloop leaves its handlers behind: what comes after us would be deaf.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -7,6 +7,7 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from hean_router.domain.errors import CommandError
+from hean_router.runtime.http import words_of
 from hean_router.telemetry import Metrics
 
 
@@ -31,7 +32,7 @@ async def serving(metrics: Metrics, host: str, port: int) -> AsyncIterator[str]:
             await site.start()
         except OSError as fault:
             raise CommandError(
-                f"cannot serve metrics on {host}:{port}: {fault.strerror or fault}",
+                f"cannot serve metrics on {host}:{port}: {words_of(fault)}",
                 "set metrics.port in router.toml (0 = any free port)",
             ) from None
         yield f"http://{host}:{runner.addresses[0][1]}/metrics"
