@@ -148,6 +148,8 @@ class Orders(kit.OrderCodec):
     """One account at Kraken, spot."""
 
     limits = LIMITS
+    visibility_ms = 5_000  # no bound is documented: ours
+    engine_ms = 1_000  # it does not match past the deadline, by its own clock
 
     def __init__(self, own: kit.Credentials, instruments: Mapping[str, kit.Instrument]) -> None:
         self._keys, self._instruments = Keys(own), instruments

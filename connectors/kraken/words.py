@@ -7,6 +7,8 @@ import msgspec
 
 from hean_router import kit
 
+_BUY, _GTC, _IOC = kit.Side.BUY, kit.Tif.GTC, kit.Tif.IOC
+
 
 @lru_cache(maxsize=1024)
 def _quoted(name: str) -> str:
@@ -20,8 +22,20 @@ def rest_name(instrument: kit.Instrument) -> str:
 
 def _text(value: int, decimals: int) -> str:
     """A plain decimal without exponent and without zeros at the end."""
-    text = kit.to_text(value, decimals)
-    return text.rstrip("0").rstrip(".") if decimals else text
+    if not decimals:
+        return str(value)
+    digits = str(value)
+    if len(digits) <= decimals:
+        digits = digits.zfill(decimals + 1)
+    return f"{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
+
+
+def _side(side: kit.Side) -> str:
+    return "buy" if side is _BUY else "sell"  # quicker than the member's value, as is the next
+
+
+def _tif(tif: kit.Tif) -> str:
+    return "gtc" if tif is _GTC else "ioc" if tif is _IOC else "fok"
 
 
 def order(order: kit.ChildOrder, deadline: str, token: str) -> str:
@@ -36,9 +50,9 @@ def order(order: kit.ChildOrder, deadline: str, token: str) -> str:
     else:
         kind, px = "limit", _text(order.px, instrument.px_decimals)
         more = ',"post_only":true' if order.post_only else ""
-        terms = f',"limit_price":{px},"time_in_force":"{order.tif.value}"{more}'
+        terms = f',"limit_price":{px},"time_in_force":"{_tif(order.tif)}"{more}'
     return (
-        f'{{"order_type":"{kind}","side":"{order.side.value}","symbol":"{instrument.symbol}",'
+        f'{{"order_type":"{kind}","side":"{_side(order.side)}","symbol":"{instrument.symbol}",'
         f'"order_qty":{_text(order.qty, instrument.qty_decimals)}{terms},'
         f'"cl_ord_id":"{order.key}","stp_type":"cancel_newest","fee_preference":"quote",'
         f'"deadline":"{deadline}","token":{token}}}'
@@ -74,9 +88,9 @@ def order_form(order: kit.ChildOrder) -> bytes:
         kind, terms = "market", ""
     else:
         kind, px = "limit", _text(order.px, instrument.px_decimals)
-        terms = f"&price={px}&timeinforce={order.tif.value.upper()}"
+        terms = f"&price={px}&timeinforce={_tif(order.tif).upper()}"
     return (
-        f"ordertype={kind}&type={order.side.value}"
+        f"ordertype={kind}&type={_side(order.side)}"
         f"&volume={_text(order.qty, instrument.qty_decimals)}"
         f"&pair={_quoted(rest_name(instrument))}{terms}"
         f"&oflags={'post,fciq' if order.post_only else 'fciq'}"

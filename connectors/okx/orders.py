@@ -87,6 +87,8 @@ class Orders(kit.OrderCodec):
     """One account at OKX, spot, without credit."""
 
     limits = LIMITS
+    visibility_ms = 2_000  # no bound is documented: ours
+    engine_ms = 5_000  # `expTime` is looked at on arrival; what the engine then takes is not told
 
     def __init__(self, own: kit.Credentials, instruments: Mapping[str, kit.Instrument]) -> None:
         self._keys, self._instruments = Keys(own), instruments

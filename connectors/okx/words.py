@@ -4,6 +4,7 @@ from hean_router import kit
 
 # Ours alone: the dead-man switch ends what carries it, and nobody else's.
 TAG = "hean"
+_BUY = kit.Side.BUY
 
 
 def code_of(instrument: kit.Instrument) -> str:
@@ -23,8 +24,12 @@ def symbol_of(instrument: kit.Instrument) -> str:
 
 def _text(value: int, decimals: int) -> str:
     """Plain decimals as OKX writes them itself: no exponent, no zeros at the end."""
-    text = kit.to_text(value, decimals)
-    return text.rstrip("0").rstrip(".") if decimals else text
+    if not decimals:
+        return str(value)
+    digits = str(value)
+    if len(digits) <= decimals:
+        digits = digits.zfill(decimals + 1)
+    return f"{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
 
 
 def order(order: kit.ChildOrder, name: str) -> str:
@@ -36,13 +41,14 @@ def order(order: kit.ChildOrder, name: str) -> str:
     """
     instrument = order.instrument
     assert instrument.contract_size == 1, "spot counts base"
+    side = "buy" if order.side is _BUY else "sell"  # quicker than the member's value
     if order.px is None:
         kind, px, more = "market", "", ',"tgtCcy":"base_ccy","banAmend":true'
     else:
         kind = "post_only" if order.post_only else _KINDS[order.tif]
         px, more = f'"px":"{_text(order.px, instrument.px_decimals)}",', ""
     return (
-        f'{{{name},"tdMode":"cash","side":"{order.side.value}","ordType":"{kind}",{px}'
+        f'{{{name},"tdMode":"cash","side":"{side}","ordType":"{kind}",{px}'
         f'"sz":"{_text(order.qty, instrument.qty_decimals)}","clOrdId":"{order.key}",'
         f'"stpMode":"cancel_taker","tag":"{TAG}"{more}}}'
     )

@@ -33,7 +33,7 @@ class OrderLimits(Struct, frozen=True, kw_only=True):
     """How the venue counts orders, shared by REST and sockets.
 
     `buckets` names each counter with its limit; `place` and `cancel` say what one order costs in
-    which bucket.  A bucket named `{symbol}` in full is counted per instrument.
+    which bucket.  A bucket whose name holds `{symbol}` (`place {symbol}`) is one per instrument.
     """
 
     buckets: Mapping[str, RateLimit]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.kraken import CONNECTOR, SPEC, errors, private, sign, times
+from connectors.kraken import CONNECTOR, SPEC, errors, private, sign, times, words
 from hean_router import kit
 
 SECRET = "kQH5HW/8p1uGOVjbgWA7FunAmGO8lsSUXNsu3eow76sz84Q18fWxnyRzBHCd3pd5nE9qa99HAZtuZuj6F1huXg=="
@@ -834,3 +834,13 @@ def test_nothing_tells_a_secret():
     for text in told:
         for secret in (SECRET, OWN.key, TOKEN):
             assert secret not in text, text
+
+
+# ------------------------------------------------------------------------------------- numbers
+
+
+@given(st.integers(1, 10**20), st.integers(0, 18))
+def test_numbers_are_said_in_plain_digits(value, decimals):
+    text = words._text(value, decimals)
+    assert text == kit.plain(Decimal(f"{value}E-{decimals}"))
+    assert kit.to_scaled(text, decimals) == value

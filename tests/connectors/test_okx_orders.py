@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.okx import CONNECTOR, SPEC, errors, sign
+from connectors.okx import CONNECTOR, SPEC, errors, sign, words
 from hean_router import kit
 
 RECORDED = Path(os.environ.get("HEAN_RECORDINGS", "../shared/data/real")) / "okx"
@@ -644,3 +644,13 @@ def test_recorded_lives(recorded):
     # A market buy by value has no quantity of base; one whose fills are whole has its own.
     by_value = [life for life in reports.values() if life[0].qty is None]
     assert [life[-1].cum_qty for life in by_value] == [126_039]
+
+
+# ------------------------------------------------------------------------------------- numbers
+
+
+@given(st.integers(1, 10**20), st.integers(0, 18))
+def test_numbers_are_said_in_plain_digits(value, decimals):
+    text = words._text(value, decimals)
+    assert text == kit.plain(Decimal(f"{value}E-{decimals}"))
+    assert kit.to_scaled(text, decimals) == value
