@@ -318,6 +318,10 @@ def sim(
     limits: Annotated[
         str, typer.Option(help="The venue's own limits (venue), xN of them, or off.")
     ] = "venue",
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Folder for every order, fill and balance change: a file a venue."),
+    ] = None,
     port_base: Annotated[
         int, typer.Option(min=0, max=65_000, help="First port, one up a venue; 0 = any free.")
     ] = 0,
@@ -335,6 +339,7 @@ def sim(
         replay=replay,
         faults=faults,
         limits=limits,
+        log=log,
         port_base=port_base,
         until_eof=until_eof,
     )

@@ -15,6 +15,7 @@ from hean_router.sim import faces, server
 from hean_router.sim.contract import Face, Options
 from hean_router.sim.fault_spec import FaultSpec, FaultSpecError, parse, words
 from hean_router.sim.faults import Faults
+from hean_router.sim.history_file import HistoryFiles
 from hean_router.sim.replay_face import replay as play
 from hean_router.sim.simulator import Simulator, simulate
 from hean_router.venue.registry import nearest
@@ -28,6 +29,7 @@ def serve(
     replay: Path | None,
     faults: str,
     limits: str,
+    log: Path | None = None,
     port_base: int,
     until_eof: bool,
 ) -> None:
@@ -44,12 +46,15 @@ def serve(
             )
     if len(set(venues)) != len(venues):
         raise CommandError("a venue is named twice", "name each venue once")
+    if replay is not None and log is not None:
+        raise CommandError("a replayed capture takes no orders to log", "leave out --log")
     if replay is not None and len(venues) != 1:
         raise CommandError("--replay plays one venue's capture", "name the one venue it is of")
     options = Options(limits=limits_factor(limits))
     clock, spec = steady_clock(), fault_spec(faults)
+    files = _history(log, venues)
     simulators = [
-        _simulator(venue, seed, clock, symbols, options, replay, spec) for venue in venues
+        _simulator(venue, seed, clock, symbols, options, replay, spec, files) for venue in venues
     ]
     try:
         run(_serve(simulators, clock, port_base, until_eof))
@@ -57,6 +62,9 @@ def serve(
         tell("simulators stopped")
     except server.PortError as fault:
         raise PortTaken(str(fault), "choose another --port-base, or 0 for any free port") from None
+    finally:
+        if files is not None:
+            files.close()
 
 
 class PortTaken(HeanError):
@@ -82,6 +90,17 @@ def limits_factor(text: str) -> float | None:
     return factor
 
 
+def _history(folder: Path | None, venues: Sequence[str]) -> HistoryFiles | None:
+    """Files for the venues' histories, if they are wanted."""
+    if folder is None:
+        return None
+    try:
+        return HistoryFiles(folder, venues)
+    except OSError as fault:
+        why = fault.strerror or str(fault)
+        raise CommandError(f"--log {folder}: {why}", "name a folder that can be written") from None
+
+
 def _simulator(
     venue: str,
     seed: int,
@@ -90,12 +109,19 @@ def _simulator(
     options: Options,
     replay: Path | None,
     faults: FaultSpec | None,
+    files: HistoryFiles | None,
 ) -> Simulator:
     if replay is not None:
         return _replayed(venue, replay, Random(seed), options, faults, clock())
     try:
         simulator, _ = simulate(
-            venue, seed, clock(), symbols=symbols or None, options=options, faults=faults
+            venue,
+            seed,
+            clock(),
+            symbols=symbols or None,
+            options=options,
+            faults=faults,
+            history=files.writer(venue) if files is not None else None,
         )
     except ValueError as fault:
         raise CommandError(f"{venue}: {fault}", "see --symbols in `hean sim --help`") from None

@@ -146,10 +146,13 @@ class Server:
 
         `keys` (`key`, `secret`, `scheme`, `permissions`, and `passphrase` where the venue wants
         one) and `balances` are those of the first account, for who needs just one; `accounts` has
-        all of them.  A venue that takes no orders has empty ones.
+        all of them.  A venue that takes no orders has empty ones.  `limits` are the venue's own
+        (`venue`), so many times those (`x10`), or `off`.
         """
         entry: dict[str, Any] = {"env": "sim", "hosts": dict(self.hosts()), "keys": {}}
         entry["balances"] = {}
+        limits = self.simulator.limits
+        entry["limits"] = "off" if limits is None else "venue" if limits == 1 else f"x{limits:g}"
         if accounts := [account.announced() for account in self.simulator.accounts]:
             keys, balances = accounts[0]["keys"][0], accounts[0]["balances"]
             entry |= {"keys": keys, "balances": balances, "accounts": accounts}

@@ -27,11 +27,13 @@ class Simulator:
         market: Market | None = None,
         accounts: tuple[AccountSpec, ...] = (),
         order_faults: OrderFaults | None = None,
+        limits: float | None = 1.0,
     ) -> None:
         self.face = face
         self.market = market
         self.accounts = accounts
         self.order_faults = order_faults
+        self.limits = limits
 
     @property
     def venue(self) -> str:
@@ -109,4 +111,5 @@ def simulate(
     face = module.face(exchange, split(seed, "face", venue), options)
     if faults is not None:
         face = Faults(face, faults, seed, origin_ns)
-    return Simulator(face, market, options.accounts, options.order_faults), exchange
+    made = Simulator(face, market, options.accounts, options.order_faults, options.limits)
+    return made, exchange

@@ -2,8 +2,10 @@
 
 from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
+from pathlib import Path
 from random import Random
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,8 +34,10 @@ from hean_router.sim.exchange import (
     Stp,
     Tif,
 )
+from hean_router.sim.history_file import HistoryFiles
 from hean_router.sim.market import Market
 from hean_router.sim.rules import Reuse, Rules
+from hean_router.sim.simulator import simulate
 
 D = Decimal
 BUY, SELL = Side
@@ -545,3 +549,35 @@ def test_a_rule_may_round_down():
     assert isinstance(world.rows[-1], dict)
     assert isinstance(order.fills[0].totals, dict)
     assert BalancesChanged in {type(event) for event in world.place(BUY, "0.1", "100").events}
+
+
+# On disk
+
+
+def test_histories_are_files_begun_anew(tmp_path):
+    for run in range(2):
+        files = HistoryFiles(tmp_path / "logs", ["binance", "okx"])
+        for n in range(3):
+            files.writer("okx")({"seq": n, "run": run})
+        written = [orjson.loads(line) for line in files.paths["okx"].read_bytes().splitlines()]
+        assert written == [{"seq": n, "run": run} for n in range(3)], "before it is closed"
+        files.close()
+    assert files.paths["binance"].read_bytes() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_ends_the_simulator_not_the_history(tmp_path):
+    (tmp_path / "okx.orders.ndjson").symlink_to("/dev/full")
+    files = HistoryFiles(tmp_path, ["okx"])
+    with pytest.raises(SystemExit, match="No space left"):
+        files.writer("okx")({"seq": 1})
+    files.close()
+
+
+def test_a_simulated_venue_writes_what_it_began_with(tmp_path):
+    files = HistoryFiles(tmp_path, ["binance"])
+    simulator, _ = simulate("binance", 1, NOW, history=files.writer("binance"))
+    files.close()
+    rows = [orjson.loads(line) for line in files.paths["binance"].read_bytes().splitlines()]
+    assert [row["account"] for row in rows] == [spec.name for spec in simulator.accounts]
+    assert rows[0]["data"]["balances"] == simulator.accounts[0].announced()["balances"]
