@@ -21,6 +21,7 @@ _CHANNELS = {
     "balances": {"snapshot": True},
 }
 _READ = {*_CHANNELS, "status"}
+_OURS = ("spot", "main")  # the wallet that orders are paid from
 
 
 # ---------------------------------------------------------------------------------- wire
@@ -313,6 +314,8 @@ class Socket(kit.OrderSocket):
                 if row.exec_type == "trade":
                     yield from self._fill(row, order, order.instrument)
                 yield self._report(row, order, order.instrument)
+            elif _STATES[row.order_status] is not kit.OrderState.OPEN:
+                self._forget_some(row.order_id)  # nobody's concern, but they add up
 
     def _known(self, row: _Row) -> _Order | None:
         """The order a row is about; None where it names one that nothing places."""
@@ -435,9 +438,9 @@ def _balances(rows: Iterable[_Row]) -> Iterator[kit.Balance]:
     """The wallet we trade from, spot's main one; what orders hold is not told."""
     for row in rows:
         if row.wallets is not None:  # a snapshot: the row's own balance counts every wallet
-            own = [w.balance for w in row.wallets if (w.type, w.id) == ("spot", "main")]
+            own = [w.balance for w in row.wallets if (w.type, w.id) == _OURS]
         else:
-            own = [row.balance] if (row.wallet_type, row.wallet_id) == ("spot", "main") else []
+            own = [row.balance] if (row.wallet_type, row.wallet_id) == _OURS else []
         for total in own:
             yield kit.Balance(
                 asset=row.asset, total=decimal(total), sent_ns=times.ns(row.timestamp)

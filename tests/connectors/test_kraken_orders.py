@@ -527,12 +527,13 @@ def test_a_snapshot_begins_anew():
 
 
 def test_ended_orders_are_forgotten_in_time(monkeypatch):
+    """Those of pairs that are not followed too."""
     monkeypatch.setattr(private, "_ENDED_MAX", 3)
     socket = socket_in()
     for number in range(1, 8):
         row = {
             "order_id": f"O{number}",
-            "symbol": "BTC/USD",
+            "symbol": "BTC/USD" if number % 2 else "DOGE/USD",
             "exec_type": "canceled",
             "order_status": "canceled",
             "reason": "User requested",
