@@ -318,7 +318,7 @@ async def bodiless(head):
         (http(200, b'{"px":"\xff"}'), "unreadable"),
         (http(200, b"[" * 100_000), "unreadable"),  # deeper than any decoder likes
         (http(200, BODY, ["Content-Encoding: gzip"]), "Can not decode"),
-        (http(200, gzip.compress(BODY)[:15], ["Content-Encoding: gzip"]), ""),
+        (http(200, gzip.compress(BODY, mtime=0)[:15], ["Content-Encoding: gzip"]), ""),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}", "no answer within 10 s"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}", "Content-Length"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}", "chunk size"),
@@ -352,7 +352,7 @@ def test_a_wrong_content_type_or_none_does_not_matter():
         for header in ("Content-Type: text/plain", "Content-Type: image/png; x", "X: y"):
             venue.answers["/x"] = http(200, BODY, [header])
             assert await face.ask(SPOT, price()) == 1
-        venue.answers["/x"] = http(200, gzip.compress(BODY), ["Content-Encoding: gzip"])
+        venue.answers["/x"] = http(200, gzip.compress(BODY, mtime=0), ["Content-Encoding: gzip"])
         assert await face.ask(SPOT, price()) == 1
         venue.answers["/x"] = http(200, zlib.compress(BODY), ["Content-Encoding: deflate"])
         assert await face.ask(SPOT, price()) == 1
@@ -427,7 +427,7 @@ def test_an_endless_answer_costs_no_more_than_the_longest_honest_one(monkeypatch
     """A bomb of 200 MB in 200 kB, or as many plain bytes: given up at the bound."""
     monkeypatch.setattr(http_module, "BODY_MAX", 4 << 20)
     whole = 200 << 20
-    bomb = gzip.compress(bytes(whole), 9) if compressed else b""
+    bomb = gzip.compress(bytes(whole), 9, mtime=0) if compressed else b""
 
     async def plain():
         yield f"HTTP/1.1 200 OK\r\nContent-Length: {whole}\r\n\r\n".encode()
