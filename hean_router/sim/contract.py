@@ -85,6 +85,7 @@ class FrameKind(StrEnum):
     SNAPSHOT = "snapshot"  # a whole book; replaces what the client has
     DELTA = "delta"  # book changes that build on the frame before
     DATA = "data"  # trades, tickers, statuses: stands alone
+    PRIVATE = "private"  # an account's event: nothing but its connection's end loses it
 
 
 @dataclass(frozen=True, slots=True)

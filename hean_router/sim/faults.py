@@ -199,6 +199,10 @@ class Faults:
     def _frame(self, link: _Link, send: Send, now_ns: int) -> Iterator[Output]:
         """None, one or two frames in place of one."""
         topic = send.topic
+        if send.kind is FrameKind.PRIVATE:
+            # A live socket loses none of these at any venue; the face itself repeats them.
+            yield send
+            return
         if send.kind is FrameKind.CONTROL:
             if not self._strikes("hush"):
                 yield send

@@ -970,3 +970,12 @@ def test_the_same_seed_and_requests_give_the_same_answers():
         return seen, world.rows
 
     assert life() == life()
+
+
+def test_no_storm_loses_an_event_of_an_account_on_a_live_socket():
+    spec = parse("drop:1,repeat:1,reorder:1,corrupt:1,digits:1,gap:1")
+    world = World(faults=spec)
+    conn = world.listener()
+    frames = world.order(conn, price=world.px("sell"), quantity="0.001")
+    told = [row["data"] for row in world.rows if row["account"] == "main" and "e" in row["data"]]
+    assert events(frames) == told

@@ -360,7 +360,7 @@ class Private:
 
 
 def _send(conn: Conn, frame: Mapping[str, Any], topic: str = "") -> Send:
-    kind = FrameKind.DATA if topic else FrameKind.CONTROL
+    kind = FrameKind.PRIVATE if topic else FrameKind.CONTROL
     return Send(conn, orjson.dumps(frame).decode(), topic, kind)
 
 
