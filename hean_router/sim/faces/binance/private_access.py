@@ -13,13 +13,17 @@ from binascii import Error as Base64Error
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from hean_router.sim.accounts import Account, ApiKey, Permission, ed25519_seed
 from hean_router.sim.contract import MS, Request
 from hean_router.sim.desk import Desk
 from hean_router.sim.faces.binance.meter import ApiError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 RECV_WINDOW_MS = Decimal(5_000)
 RECV_WINDOW_MAX_MS = Decimal(60_000)
@@ -220,11 +224,18 @@ def verified(key: ApiKey, payload: str, signature: str) -> bool:
         digest = hmac.new(key.secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
         return hmac.compare_digest(digest.encode(), signature.lower().encode())
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    public = Ed25519PrivateKey.from_private_bytes(ed25519_seed(key.secret)).public_key()
     try:
+        public = _public(key.secret)
         public.verify(b64decode(unquote(signature), validate=True), payload.encode())
     except (InvalidSignature, Base64Error, ValueError):
         return False
     return True
+
+
+@lru_cache(maxsize=64)
+def _public(secret: str) -> "Ed25519PublicKey":
+    """What the venue would keep of an Ed25519 key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(ed25519_seed(secret)).public_key()

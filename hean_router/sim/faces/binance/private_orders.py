@@ -286,7 +286,7 @@ class Orders:
         return self.count(account_of(call)).rate_limits(call.now_ns)
 
     def _random_id(self) -> str:
-        return "".join(self._rng.choice(_ALNUM) for _ in range(22))
+        return "".join(self._rng.choices(_ALNUM, k=22))
 
 
 def _unknown_order() -> ApiError:

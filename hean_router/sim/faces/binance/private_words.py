@@ -36,6 +36,7 @@ _EXPIRY = {
     Reason.NO_LIQUIDITY: "UNFILLED_IOC_QUANTITY_EXPIRED",
     Reason.FOK: "UNFILLED_FOK_ORDER_EXPIRED",
 }
+_KEPT_MAX = 1_000
 EXECUTION_ID_BASE = 10_000_000_000
 
 
@@ -73,6 +74,7 @@ class Words:
 
     def __init__(self, symbols: Symbols) -> None:
         self._symbols = symbols
+        self._written: dict[int, dict[str, Any]] = {}  # of the action under way, by `seq`
 
     def px(self, order: OrderRecord, ticks: int | None) -> str:
         """A price of the order's listing; a market order has 0."""
@@ -222,6 +224,8 @@ class Words:
         self, event: Event, clock: Clock, *, counter: OrderRecord | None = None
     ) -> dict[str, Any]:
         """What the account's stream says.  `counter`: the other order of a prevented self-trade."""
+        if clock is millis and (written := self._written.pop(event.seq, None)) is not None:
+            return written
         if isinstance(event, BalancesChanged):
             return {
                 "e": "outboundAccountPosition",
@@ -302,7 +306,12 @@ class Words:
             if event.terms is not None:
                 shown |= self._asked(event.terms)
             return shown
-        return self.event(event, millis)
+        shown = self.event(event, millis)
+        if len(self._written) > _KEPT_MAX:
+            self._written.clear()  # nobody listens
+        if not (isinstance(event, Ended) and event.reason is Reason.STP):
+            self._written[event.seq] = shown
+        return shown
 
     def _asked(self, terms: Terms) -> dict[str, Any]:
         return {
