@@ -335,9 +335,9 @@ class Socket(kit.OrderSocket):
     ) -> Iterator[kit.Fill | kit.Missed]:
         """One trade.  Its id is what REST's history calls it too."""
         side = row.side or order.side
-        if side is None or not row.exec_id:
-            raise ValueError("a trade without its side or its id")
-        fees = [(fee.asset, decimal(fee.qty)) for fee in row.fees or ()]
+        if side is None or not row.exec_id or row.fees is None:
+            raise ValueError("a trade without its side, its id or its fees")
+        fees = [(fee.asset, decimal(fee.qty)) for fee in row.fees]
         asset = fees[0][0] if fees else instrument.pair.quote
         yield kit.Fill(
             instrument=instrument,

@@ -28,10 +28,14 @@ def deadline(stamp: kit.Stamp) -> str:
 class Keys:
     """An account's credentials, in use."""
 
-    __slots__ = ("_code", "_own")
+    __slots__ = ("_code", "_headers", "_own")
 
     def __init__(self, own: kit.Credentials) -> None:
         self._own = own
+        self._headers = {
+            "API-Key": own.key,
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
         try:
             self._code = kit.KeyedHash(b64decode(own.secret, validate=True), "sha512")
         except ValueError:
@@ -52,12 +56,8 @@ class Keys:
             body += b"&" + request.body
         if expires:
             body += b"&deadline=" + deadline(stamp).replace(":", "%3A").encode()
-        headers = {
-            **request.headers,
-            "API-Key": self._own.key,
-            "API-Sign": signature(self._code, request.path, nonce, body),
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
+        headers = {**request.headers, **self._headers}
+        headers["API-Sign"] = signature(self._code, request.path, nonce, body)
         return kit.HttpRequest(
             path=request.path,
             method=request.method,

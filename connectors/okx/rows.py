@@ -132,19 +132,20 @@ def traded(row: Row) -> bool:
 
 def fill(row: Row, instrument: kit.Instrument) -> kit.Fill:
     """The trade in an order's event; raises `ValueError`."""
-    return _fill(row, instrument, row.fill_fee, row.fill_fee_ccy, row.fill_time or row.u_time)
+    fee = decimal(row.fill_fee)
+    return _fill(row, instrument, fee, row.fill_fee_ccy, row.fill_time or row.u_time)
 
 
 def past_fill(row: Row, instrument: kit.Instrument) -> kit.Fill:
-    """A row of `fills`; raises `ValueError`."""
-    return _fill(row, instrument, row.fee, row.fee_ccy, row.ts or row.fill_time)
+    """A row of `fills`, where an empty fee has been seen; raises `ValueError`."""
+    fee = decimal(row.fee or "0")
+    return _fill(row, instrument, fee, row.fee_ccy, row.ts or row.fill_time)
 
 
-def _fill(row: Row, instrument: kit.Instrument, fee: str, asset: str, at_ms: str) -> kit.Fill:
+def _fill(row: Row, instrument: kit.Instrument, fee: Decimal, asset: str, at_ms: str) -> kit.Fill:
     if row.side is None or not row.trade_id or not row.ord_id:
         raise ValueError("a fill without its side or its ids")
-    charged = -decimal(fee) if fee else Decimal(0)  # theirs is negative when charged
-    if charged and not asset:
+    if fee and not asset:
         raise ValueError("a fee without its currency")
     return kit.Fill(
         instrument=instrument,
@@ -154,7 +155,7 @@ def _fill(row: Row, instrument: kit.Instrument, fee: str, asset: str, at_ms: str
         side=row.side,
         px=instrument.px(row.fill_px),
         qty=instrument.qty(row.fill_sz),
-        fee=charged,
+        fee=-fee if fee else Decimal(0),  # theirs is negative when charged
         fee_asset=asset or instrument.pair.quote,
         maker={"M": True, "T": False}.get(row.exec_type),
         sent_ns=ns(at_ms),

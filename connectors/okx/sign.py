@@ -13,9 +13,9 @@ import msgspec
 from hean_router import kit
 
 
-def signature(code: kit.KeyedHash, text: str) -> str:
-    """Base64 of the HMAC-SHA256 of `text`."""
-    return b64encode(code.digest(text.encode())).decode("ascii")
+def signature(code: kit.KeyedHash, message: bytes) -> str:
+    """Base64 of the HMAC-SHA256 of `message`."""
+    return b64encode(code.digest(message)).decode("ascii")
 
 
 @lru_cache(maxsize=8)
@@ -36,10 +36,15 @@ def iso(epoch_ms: int) -> str:
 class Keys:
     """An account's credentials, in use."""
 
-    __slots__ = ("_code", "_own")
+    __slots__ = ("_code", "_headers", "_own")
 
     def __init__(self, own: kit.Credentials) -> None:
-        self._own, self._code = own, kit.KeyedHash(own.secret.encode(), "sha256")
+        self._own, self._code = own, kit.KeyedHash(own.secret.encode())
+        self._headers = {
+            "OK-ACCESS-KEY": own.key,
+            "OK-ACCESS-PASSPHRASE": own.passphrase,
+            "Content-Type": "application/json",
+        }
 
     def __repr__(self) -> str:
         return f"Keys({self._own!r})"
@@ -50,15 +55,10 @@ class Keys:
         """The same request, signed; with `expires` not processed after the stamp's deadline."""
         at = iso(stamp.venue_ms)
         target = f"{request.path}?{request.query}" if request.query else request.path
-        prehash = f"{at}{request.method}{target}{request.body.decode()}"
-        headers = {
-            **request.headers,
-            "OK-ACCESS-KEY": self._own.key,
-            "OK-ACCESS-SIGN": signature(self._code, prehash),
-            "OK-ACCESS-TIMESTAMP": at,
-            "OK-ACCESS-PASSPHRASE": self._own.passphrase,
-            "Content-Type": "application/json",
-        }
+        prehash = f"{at}{request.method}{target}".encode() + request.body
+        headers = {**request.headers, **self._headers}
+        headers["OK-ACCESS-TIMESTAMP"] = at
+        headers["OK-ACCESS-SIGN"] = signature(self._code, prehash)
         if expires:
             headers["expTime"] = str(stamp.deadline_ms)
         return kit.HttpRequest(
@@ -80,7 +80,7 @@ class Keys:
             "apiKey": self._own.key,
             "passphrase": self._own.passphrase,
             "timestamp": at,
-            "sign": signature(self._code, f"{at}GET/users/self/verify"),
+            "sign": signature(self._code, f"{at}GET/users/self/verify".encode()),
         }
         return msgspec.json.encode({"op": "login", "args": [args]})
 
