@@ -190,7 +190,7 @@ class Settings(BaseSettings):
 def folder(given: Path | None) -> Path | None:
     """The configuration's folder: `given`, `$HEAN_CONFIG`, `./config`; None for defaults alone.
 
-    One that was named must exist and hold one of the files.
+    One that was named must exist, and must not hold files of other names than it should.
     """
     named = given or (Path(os.environ["HEAN_CONFIG"]) if os.environ.get("HEAN_CONFIG") else None)
     here = Path("config")
@@ -202,14 +202,15 @@ def folder(given: Path | None) -> Path | None:
             f"configuration folder {named} {what}",
             "name the folder that holds router.toml and venues.toml",
         )
-    if not any(_is_there(named / name) for name in FILES):
+    others = sorted(path for path in named.glob("*.toml") if path.name not in FILES)
+    for path in others:
+        if hint := _near(path.name, FILES, 0.8):
+            raise ConfigError(f"{path}: nobody reads a file of that name", hint.strip())
+    if others and not any(_is_there(named / name) for name in FILES):
         raise ConfigError(
             f"configuration folder {named} holds neither {' nor '.join(FILES)}",
-            "name the folder that holds them; without --config and HEAN_CONFIG the defaults rule",
+            f"name the folder that holds them; this one holds {others[0].name}",
         )
-    for path in sorted(named.glob("*.toml")):
-        if path.name not in FILES and (hint := _near(path.name, FILES, 0.8)):
-            raise ConfigError(f"{path}: nobody reads a file of that name", hint.strip())
     return named
 
 

@@ -236,6 +236,8 @@ def test_a_folder_that_was_named_must_be_one(monkeypatch, tmp_path):
     assert said.endswith("venue.toml: nobody reads a file of that name")
     assert fix == 'did you mean "venues.toml"?'
     (tmp_path / "empty").mkdir()
+    assert load(tmp_path / "empty") == Settings(), "who has nothing to say says nothing"
+    (tmp_path / "empty" / "prometheus.toml").write_text("")
     assert "holds neither router.toml nor venues.toml" in refused(tmp_path / "empty")[0]
     monkeypatch.setenv("HEAN_CONFIG", str(tmp_path / "nowhere"))
     assert str(tmp_path / "nowhere") in refused(None)[0]

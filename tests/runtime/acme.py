@@ -313,6 +313,7 @@ class Venue:
                 ping_interval=None,
                 compression=None,
                 close_timeout=1,
+                max_size=8 << 20,
             )
             ticking = asyncio.create_task(self._tick())
         try:

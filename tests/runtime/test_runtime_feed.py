@@ -762,3 +762,35 @@ def test_a_stale_answer_of_a_dead_connection_changes_nothing():
         assert losses(heard) == ["closed by the venue (1001 bye)"]
 
     tried(main, policy=Policy())
+
+
+def test_a_flood_is_held_back_by_the_socket_not_kept_in_memory():
+    """While nobody reads the queue fills to its bound and the venue must wait; nothing is lost."""
+
+    async def main(world, venue, feed, heard, told):
+        await live(feed)
+        (session,) = feed.sessions
+        venue.every_s = 0
+        wire, frame = wires(world)[0], kit.Frame(b'{"kind":"ping"}' + b" " * 4_000_000)
+        wire.stop_reading("acme")  # what we send gets nowhere: whoever sends waits, at last
+        session._out.append(sockets.Send(frame))
+        await venue.move(BTC)  # wakes the pump, which sends
+        flood = asyncio.create_task(flooding(venue))
+        await asyncio.sleep(1)
+        queued = feed.reading().queued
+        assert 200 <= queued <= 300
+        wire.stop_reading("acme", False)
+        await flood
+        await until(lambda: feed.reading().queued == 0, 10, "read")
+        await asyncio.sleep(1)
+        btc = session.instruments[0]
+        assert told == []
+        assert feed.sessions == [session]
+        assert session.book(btc).seq == venue.seqs[BTC], "and not one is missing"
+        assert session.book_counts(btc).gaps == 0
+
+    async def flooding(venue):
+        for _ in range(3_000):
+            await venue.move(BTC)
+
+    tried(main)
