@@ -378,6 +378,21 @@ BAD = [
         },
         -1013, "a value below the least",
     ),
+    (
+        {"type": "MARKET", "timeInForce": None, "price": None, "quantity": "90"},
+        -2010, "a market buy beyond the funds",
+    ),
+    (
+        {"type": "MARKET", "timeInForce": None, "price": None, "quantity": "90", "side": "SELL"},
+        -2010, "a market sell beyond the funds",
+    ),
+    (
+        {
+            "type": "MARKET", "timeInForce": None, "price": None, "quantity": None,
+            "quoteOrderQty": "1000001",
+        },
+        -2010, "a value beyond the funds",
+    ),
     ({"quoteOrderQty": "9"}, -1106, "only market orders go by value"),
     ({"selfTradePreventionMode": "NONE"}, -1013, "no self-trades here"),
     ({"newOrderRespType": "ALL"}, -1130, "no such response"),
