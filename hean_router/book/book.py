@@ -73,7 +73,8 @@ class LiveBook:
 
     def best(self, side: Side) -> Level | None:
         """What an order on `side` would meet first: the best ask for a buy."""
-        book = self._held()
+        if (book := self._book) is None:
+            book = self._held()
         return book.asks.best() if side is Side.BUY else book.bids.best()
 
     def facing(self, side: Side) -> Iterator[Level]:

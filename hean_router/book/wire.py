@@ -33,6 +33,8 @@ def levels(pairs: Iterable[Sequence[str]], instrument: Instrument) -> Sequence[L
 
     Raises `ValueError` (`TooFine`) on text that is not a plain decimal of the instrument's scale.
     """
+    if not pairs:
+        return []  # most messages change one side only
     px_of, qty_of = instrument.px_of, instrument.qty_of
     return [(px_of[pair[0]], qty_of[pair[1]]) for pair in pairs]
 
@@ -42,6 +44,8 @@ def rows(side: Iterable[Row], instrument: Instrument) -> Sequence[Level]:
 
     For venues whose digest is over texts as sent.  Raises what `levels` raises.
     """
+    if not side:
+        return []
     px_of, qty_of = instrument.px_of, instrument.qty_of
     return [(px_of[row.px], qty_of[row.qty]) for row in side]
 

@@ -78,13 +78,20 @@ class Digits(dict[str, int]):
     every text takes a subclass: past this very class a compiled reader may go its own way.
     """
 
-    __slots__ = ("decimals", "factor")
+    __slots__ = ("_worth", "decimals", "factor")
 
     def __init__(self, decimals: int, factor: int = 1) -> None:
         self.decimals, self.factor = decimals, factor
+        # What the last of some digits is worth, by how many decimals they lack.
+        self._worth: list[int] = [factor * 10**lack for lack in range(decimals + 1)]
 
     def __missing__(self, text: str) -> int:
-        value = to_scaled(text, self.decimals) * self.factor
+        whole, _, part = text.partition(".")
+        digits, lack = whole + part, self.decimals - len(part)
+        if lack >= 0 and whole and part and digits.isdecimal() and digits.isascii():
+            value = int(digits) * self._worth[lack]  # as `to_scaled`, for what is usual
+        else:
+            value = to_scaled(text, self.decimals) * self.factor
         if len(self) >= _MEMO_MAX:
             self.clear()
         self[text] = value

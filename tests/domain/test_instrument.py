@@ -3,10 +3,12 @@
 from decimal import Decimal
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hean_router.domain.errors import CommandError
 from hean_router.domain.instrument import Digits, Instrument, Pair, Part, VenueId
-from hean_router.domain.scale import TooFine
+from hean_router.domain.scale import TooFine, to_scaled
 
 
 def instrument(**changes):
@@ -83,3 +85,27 @@ def test_the_memo_is_bounded_and_never_remembers_a_fault(monkeypatch):
     with pytest.raises(ValueError, match="not a plain decimal"):
         digits["x"]
     assert "x" not in digits
+
+
+def read(convert, text):
+    try:
+        return convert(text)
+    except ValueError as fault:
+        return type(fault), str(fault)
+
+
+@given(st.text("0123456789.-+_ e\u0665", max_size=12), st.integers(0, 9), st.integers(1, 200))
+@example("1.50", 2, 1)
+@example("1.500", 2, 1)
+@example("1.501", 2, 1)
+@example("7", 3, 10)
+@example(".5", 1, 1)
+@example("5.", 1, 1)
+@example("1.\u0665", 1, 1)
+def test_digits_reads_what_to_scaled_reads(text, decimals, factor):
+    """Its shorter way for usual texts is no other way."""
+    digits = Digits(decimals, factor)
+    assert read(digits.__getitem__, text) == read(
+        lambda text: to_scaled(text, decimals) * factor, text
+    )
+    assert list(digits) == ([text] if isinstance(read(digits.get, text), int) else [])
