@@ -87,6 +87,8 @@ _SYMBOL = re.compile(rb'"symbol"\s*:\s*\[?\s*"([^"]*)"')
 
 
 def _levels(side: Iterable[_Level], instrument: kit.Instrument) -> list[kit.Level]:
+    if not side:
+        return []  # most messages change one side only
     px_of, qty_of = instrument.px_of, instrument.qty_of
     try:
         return [(px_of[level.price], qty_of[level.qty]) for level in side]
@@ -206,10 +208,10 @@ class Feed(kit.FeedCodec):
             raise ValueError(f"{channel} without its data")
         if channel == "status":
             return [listing.told(row.system) for row in rows]
-        ours = [row for row in rows if row.symbol in listed]
         if channel == "trade":
-            return [_trade(listed[row.symbol].instrument, row) for row in ours]
-        return [_book(listed[row.symbol], message.type, row) for row in ours]
+            return [_trade(one.instrument, row) for row in rows if (one := listed.get(row.symbol))]
+        kind = message.type
+        return [_book(one, kind, row) for row in rows if (one := listed.get(row.symbol))]
 
     def _standing(self, pairs: Iterable[_Standing]) -> Iterable[kit.Notice]:
         """How our instruments stand, where that is news."""
