@@ -187,9 +187,8 @@ class Desk:
             return Refusal(Why.PX_MAX, rules.px_max, px)
         if px % listing.tick:
             return Refusal(Why.PX_TICK, listing.tick, px)
-        reference = rules.reference_px(self.exchange, listing) if rules.band else None
-        if reference is not None and rules.band is not None:
-            low, high = (factor * reference for factor in rules.band)
+        if (band := rules.px_band(self.exchange, listing, terms.side)) is not None:
+            low, high = band
             if not low <= px <= high:
                 return Refusal(Why.PX_BAND, low if px < low else high, px)
         return None
@@ -257,7 +256,7 @@ class Desk:
         free = account.balance(asset).free
         budget = terms.quote_qty
         if need > free:
-            if not rules.market_shrinks:
+            if not rules.shrinks(terms):
                 return Refusal(Why.FUNDS, free, need, asset)
             budget = (free * cost / need).quantize(listing.lot * listing.tick, "ROUND_DOWN")
         if budget is not None and budget < listing.notional(takes[0][0], max(1, listing.min_lots)):
@@ -282,7 +281,7 @@ class Desk:
         asset, need = self.rules.cost(account, listing, Side.SELL, _ZERO, listing.qty(lots))
         free = account.balance(asset).free
         if need > free:
-            lots = int(free * lots / need) if self.rules.market_shrinks else 0
+            lots = int(free * lots / need) if self.rules.shrinks(terms) else 0
             if lots < max(1, listing.min_lots):
                 return Refusal(Why.FUNDS, free, need, asset)
         return _Prepared(None, lots)

@@ -3,7 +3,7 @@
 from decimal import ROUND_CEILING, Context, Decimal
 from enum import Enum
 
-from hean_router.sim.accounts import Account
+from hean_router.sim.accounts import Account, Terms
 from hean_router.sim.exchange import Exchange, Listing, Side, Stp
 
 _EXACT = Context(prec=60)
@@ -88,6 +88,20 @@ class Rules:
             if of == asset
         ]
         return asset, amount + max([_ZERO, *fees])
+
+    def shrinks(self, terms: Terms) -> bool:
+        """Whether this market order, too big for the funds, is made smaller."""
+        return self.market_shrinks
+
+    def px_band(
+        self, exchange: Exchange, listing: Listing, side: Side
+    ) -> tuple[Decimal, Decimal] | None:
+        """Lowest and highest price allowed now, both allowed themselves; None: any."""
+        reference = self.reference_px(exchange, listing) if self.band else None
+        if reference is None or self.band is None:
+            return None
+        low, high = self.band
+        return low * reference, high * reference
 
     def reference_px(self, exchange: Exchange, listing: Listing) -> Decimal | None:
         """What the price band is measured from: by default the last trade, else the mid."""

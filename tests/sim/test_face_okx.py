@@ -461,7 +461,7 @@ def test_three_connections_a_second():
     assert all(unlimited.accept(request, ORIGIN_NS) is None for _ in range(50))
 
 
-@pytest.mark.parametrize("path", ["/", "/ws/v5", "/ws/v5/private", "/ws/v5/publicx"])
+@pytest.mark.parametrize("path", ["/", "/ws/v5", "/ws/v5/privat", "/ws/v5/publicx"])
 def test_no_such_place(path):
     assert Venue().face.accept(Request("GET", path), ORIGIN_NS).status == 404
 
@@ -666,8 +666,9 @@ def test_rest_errors(path, query, status, code, why):
 
 
 def test_rest_private_with_a_key():
-    names = ("ok-access-key", "ok-access-sign", "ok-access-timestamp", "ok-access-passphrase")
-    for missing, code in [*((name, "50103") for name in names), ("", "50119")]:
+    codes = {"key": "50103", "sign": "50106", "timestamp": "50107", "passphrase": "50104"}
+    names = [f"ok-access-{name}" for name in codes]
+    for missing, code in [*zip(names, codes.values(), strict=True), ("", "50119")]:
         headers = {name: "x" for name in names if name != missing}
         status, answer = Venue().get("/api/v5/account/balance", headers=headers)
         assert (status, answer["code"]) == (401, code)
@@ -715,6 +716,7 @@ def test_hosts_and_module():
         "rest": "http://h:1",
         "ws": "ws://h:1/ws/v5/public",
         "ws.business": "ws://h:1/ws/v5/business",
+        "orders.ws": "ws://h:1/ws/v5/private",
     }  # fmt: skip
     with pytest.raises(ValueError, match="USDT-settled"):
         module.listings(["BTC/USDC:USDC"])

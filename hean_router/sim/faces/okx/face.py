@@ -1,4 +1,7 @@
-"""OKX's connections: operations, the 30 s rule, limits, notices."""
+"""OKX's connections: operations, logins, the 30 s rule, limits, notices.
+
+What wants a key, by REST or on `/ws/v5/private`, is `private.Private`'s.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +10,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from hean_router.sim.accounts import Account, ApiKey
 from hean_router.sim.contract import (
     HOUR,
     MS,
@@ -34,12 +38,17 @@ from hean_router.sim.faces.okx.facts import (
     TOGETHER_FORBIDDEN,
 )
 from hean_router.sim.faces.okx.feed import Feed, Payload, Topic
+from hean_router.sim.faces.okx.private import PATH as PRIVATE_PATH
+from hean_router.sim.faces.okx.private import Private
+from hean_router.sim.faces.okx.private_access import Refusal, log_in
+from hean_router.sim.faces.okx.private_orders import OPERATIONS
 from hean_router.sim.faces.okx.rest import Rest
 from hean_router.sim.pacing import RollingWindow, Timers
 
 _GOING_AWAY = 1001
 _ID_MAX = 32
 _REASONS = {
+    4001: "Login Failed",
     1009: "Request message exceeds the maximum frame length",
     4004: "No data received in 30s",
     4005: "Buffer is full, cannot write data",
@@ -62,19 +71,11 @@ class _Client:
     sent_ns: int
     topics: dict[str, Topic] = field(default_factory=dict)
     vip: int | None = None
-
-
-class Refusal(Exception):
-    """An operation or one of its arguments is answered with a code and a text."""
-
-    def __init__(self, code: int, msg: str) -> None:
-        super().__init__(code, msg)
-        self.code = code
-        self.msg = msg
+    who: tuple[Account, ApiKey] | None = None  # after a login
 
 
 class OkxFace:
-    """Spot and swaps on one port, `/ws/v5/public` and `/ws/v5/business`."""
+    """Spot and swaps on one port: `/ws/v5/public`, `/ws/v5/business`, `/ws/v5/private`."""
 
     venue = "okx"
 
@@ -84,21 +85,25 @@ class OkxFace:
         self._options = options
         self._feed = Feed(exchange, rng, checksums=options.checksums)
         self._rest = Rest(exchange, self._feed, options)
+        self.private = Private(exchange, self._feed.symbols, options, self._push_step)
         self._clients: dict[Conn, _Client] = {}
         self._connects: dict[str, RollingWindow] = {}
         self._timers: Timers[Timer] = Timers()
 
     def hosts(self, http: str, ws: str) -> Mapping[str, str]:
         """REST base without a path; WebSockets with theirs, as documented."""
-        return {"rest": http, "ws": f"{ws}/ws/v5/public", "ws.business": f"{ws}/ws/v5/business"}
+        paths = {"ws": "/ws/v5/public", "ws.business": "/ws/v5/business", "orders.ws": PRIVATE_PATH}
+        return {"rest": http, **{name: ws + path for name, path in paths.items()}}
 
     def request(self, request: Request, now_ns: int) -> Response:
+        if self.private.serves(request.path):
+            return self.private.request(request, now_ns)
         return self._rest.request(request, now_ns)
 
     # Connections
 
     def accept(self, request: Request, now_ns: int) -> Response | None:
-        if request.path not in PATHS:
+        if request.path not in PATHS and request.path != PRIVATE_PATH:
             return Response(404, b"", {})
         if self._rest.maintenance:
             return Response(503, b"", {})
@@ -127,9 +132,18 @@ class OkxFace:
         if data in ("ping", b"ping"):
             return self._send(conn, "pong", now_ns)
         try:
-            message = _parsed(data)
+            message = _parsed(data, private=client.path == PRIVATE_PATH)
         except Refusal as refusal:
             return self._send(conn, _error(client, {}, refusal), now_ns)
+        earlier = self.private.flush(now_ns, all_pushes=True)
+        return [*earlier, *self._understand(conn, client, message, now_ns)]
+
+    def _understand(
+        self, conn: Conn, client: _Client, message: dict[str, Any], now_ns: int
+    ) -> Outputs:
+        if message["op"] in OPERATIONS:
+            client.sent_ns = now_ns
+            return self._heard(self.private.operate(conn, client.who, message, now_ns), now_ns)
         try:
             return self._operate(conn, client, message, now_ns)
         except Refusal as refusal:
@@ -146,6 +160,7 @@ class OkxFace:
         client = self._clients.pop(conn, None)
         if client is None:
             return
+        self.private.closed(conn)
         for topic in client.topics.values():
             self._feed.unsubscribe(conn, topic)
         for timer in ("silence", "end"):
@@ -156,7 +171,7 @@ class OkxFace:
 
     def topics(self, conn: Conn) -> Sequence[str]:
         client = self._clients.get(conn)
-        return tuple(client.topics) if client else ()
+        return (*client.topics, *self.private.topics(conn)) if client else ()
 
     # Operations
 
@@ -167,8 +182,9 @@ class OkxFace:
         if not client.ops.take(now_ns):
             raise Refusal(60014, "Requests too frequent")
         if op == "login":
-            # Accounts come with orders; until then no key exists.
-            raise Refusal(60032, "API key doesn't exist")
+            return self._log_in(conn, client, message, now_ns)
+        if client.path == PRIVATE_PATH:
+            return self._operate_private(conn, client, message, now_ns)
         acks: list[str] = []
         told: list[Payload] = []
         for arg in args:
@@ -189,14 +205,50 @@ class OkxFace:
         answers = [Send(conn, ack) for ack in acks]
         return [*answers, *(_pushed(conn, payload) for payload in told)]
 
+    def _log_in(
+        self, conn: Conn, client: _Client, message: dict[str, Any], now_ns: int
+    ) -> list[Output]:
+        """One login a connection; one that fails ends a private connection (4001)."""
+        if client.who is not None:
+            raise Refusal(60031, "The WebSocket endpoint does not support multiple account login")
+        try:
+            client.who = log_in(self.private.desk, message["args"][0], now_ns)
+        except Refusal as refusal:
+            if client.path != PRIVATE_PATH:
+                raise
+            error = Send(conn, _error(client, message, refusal))
+            return [error, *self._end(conn, 4001)]
+        client.vip = 0
+        ack = {"event": "login", "code": "0", "msg": "", "connId": client.id}
+        return self._send(conn, orjson.dumps(_id(message) | ack).decode(), now_ns)
+
+    def _operate_private(
+        self, conn: Conn, client: _Client, message: dict[str, Any], now_ns: int
+    ) -> list[Output]:
+        """Subscriptions to channels of an account."""
+        outputs: list[Output] = []
+        for arg in message["args"]:
+            try:
+                if client.who is None:
+                    raise Refusal(60011, "Please log in")
+                account, _ = client.who
+                known = self.private.understood(account, arg) if isinstance(arg, dict) else None
+                if known is None:
+                    raise _no_channel(arg)
+            except Refusal as refusal:
+                outputs += self._send(conn, _error(client, message, refusal), now_ns)
+                continue
+            outputs += self._send(conn, _ack(client, message, arg), now_ns)
+            if message["op"] == "subscribe":
+                outputs += self.private.subscribe(conn, client.id, known, now_ns)
+            else:
+                self.private.unsubscribe(conn, known)
+        return outputs
+
     def _understood(self, client: _Client, arg: Any) -> Topic:
         topic = self._feed.topic(client.path, arg) if isinstance(arg, dict) else None
         if topic is None:
-            asked = arg if isinstance(arg, dict) else {"channel": arg}
-            name = ",".join(
-                str(value) if key == "channel" else f"{key}:{value}" for key, value in asked.items()
-            )
-            raise Refusal(60018, f"Wrong URL or channel:{name} doesn't exist. {_EXAMPLE}")
+            raise _no_channel(arg)
         return topic
 
     def _allow(self, client: _Client, topic: Topic) -> None:
@@ -223,15 +275,33 @@ class OkxFace:
     # Time
 
     def market(self, step: Step, now_ns: int) -> Outputs:
-        return self._push(self._feed.market(step), now_ns)
+        outputs = self.private.flush(now_ns, all_pushes=True)
+        outputs += self._push_step(step)
+        return self._heard([*outputs, *self.private.market(step, now_ns)], now_ns)
+
+    def _push_step(self, step: Step) -> list[Output]:
+        """What an engine step means for the public channels."""
+        return self._push(self._feed.market(step), step.time_ns)
+
+    def _heard(self, outputs: list[Output], now_ns: int) -> list[Output]:
+        """Private pushes keep a connection alive as all others do."""
+        for output in outputs:
+            if isinstance(output, Send) and (client := self._clients.get(output.conn)):
+                client.sent_ns = now_ns
+        return outputs
 
     @property
     def wake_at_ns(self) -> int | None:
-        times = (self._timers.wake_at_ns, self._feed.timers.wake_at_ns)
+        times = (
+            self._timers.wake_at_ns,
+            self._feed.timers.wake_at_ns,
+            self.private.wake_at_ns,
+        )
         return min((time_ns for time_ns in times if time_ns is not None), default=None)
 
     def due(self, now_ns: int) -> Outputs:
-        outputs = self._push(self._feed.flush(now_ns), now_ns)
+        outputs = self._heard(self.private.due(now_ns), now_ns)
+        outputs += self._push(self._feed.flush(now_ns), now_ns)
         while timer := self._timers.pop(now_ns):
             _, (what, conn) = timer
             client = self._clients[conn]
@@ -250,11 +320,11 @@ class OkxFace:
             case Trouble.SHUTDOWN:
                 return self._shut_down(now_ns)
             case Trouble.MAINTENANCE:
-                self._rest.maintenance = True
+                self._rest.maintenance = self.private.maintenance = True
                 outputs = self._announce("ongoing", now_ns) + self._set_status(Status.HALT, now_ns)
                 return outputs + self._shut_down(now_ns)
             case Trouble.RESUME:
-                self._rest.maintenance = False
+                self._rest.maintenance = self.private.maintenance = False
                 outputs = self._set_status(Status.TRADING, now_ns)
                 # Documented: after maintenance the numbers may start again.
                 outputs += self._push(self._feed.restart(now_ns), now_ns)
@@ -319,7 +389,15 @@ def _pushed(conn: Conn, payload: Payload) -> Send:
     return Send(conn, payload.text, payload.topic.name, payload.kind, payload.reset)
 
 
-def _parsed(data: str | bytes) -> dict[str, Any]:
+def _no_channel(arg: Any) -> Refusal:
+    asked = arg if isinstance(arg, dict) else {"channel": arg}
+    name = ",".join(
+        str(value) if key == "channel" else f"{key}:{value}" for key, value in asked.items()
+    )
+    return Refusal(60018, f"Wrong URL or channel:{name} doesn't exist. {_EXAMPLE}")
+
+
+def _parsed(data: str | bytes, *, private: bool) -> dict[str, Any]:
     """An operation with its arguments.  Refusal: what is wrong with it."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     try:
@@ -328,12 +406,13 @@ def _parsed(data: str | bytes) -> dict[str, Any]:
         raise Refusal(60012, f"Invalid request: {text}") from error
     if not isinstance(message, dict) or not isinstance(message.get("op"), str):
         raise Refusal(60012, f"Invalid request: {text}")
-    if message["op"] not in ("subscribe", "unsubscribe", "login"):
+    orders = private and message["op"] in OPERATIONS
+    if not orders and message["op"] not in ("subscribe", "unsubscribe", "login"):
         raise Refusal(60012, f"Invalid request: {text}")
     args = message.get("args")
-    if not isinstance(args, list) or not args:
+    if not orders and (not isinstance(args, list) or not args):
         raise Refusal(60012, f"Invalid request: {text}")
-    id_ = message.get("id", "a")
+    id_ = message.get("id", "" if orders else "a")
     if not (isinstance(id_, str) and id_.isascii() and id_.isalnum() and len(id_) <= _ID_MAX):
         raise Refusal(60033, "Parameter id error")
     return message

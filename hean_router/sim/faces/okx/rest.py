@@ -9,6 +9,7 @@ from hean_router.sim.contract import MS, SECOND, Options, Request, Response
 from hean_router.sim.exchange import BookLevel, Exchange, Kind, Listing
 from hean_router.sim.faces.okx.facts import NO_SUCH_LISTED, TYPES, instrument, trim
 from hean_router.sim.faces.okx.feed import Feed
+from hean_router.sim.faces.okx.private_access import ApiError, too_frequent
 from hean_router.sim.pacing import RollingWindow
 
 Params: TypeAlias = Mapping[str, str]
@@ -16,26 +17,10 @@ Answer: TypeAlias = Callable[[Params, int], list[Any]]
 
 BOOK_LEVELS_MAX = 400
 TRADES_MAX = 500
-_PRIVATE = ("/api/v5/account/", "/api/v5/asset/", "/api/v5/trade/", "/api/v5/users/")
-
-
-class ApiError(Exception):
-    """An answer of the form `{"code":"51001","data":[],"msg":"…"}`."""
-
-    def __init__(self, code: int, msg: str, status: int = 200) -> None:
-        super().__init__(code, msg)
-        self.code = code
-        self.msg = msg
-        self.status = status
-
-    def response(self) -> Response:
-        """The error as a REST answer."""
-        body = {"code": str(self.code), "data": [], "msg": self.msg}
-        return Response(self.status, orjson.dumps(body))
 
 
 class Rest:
-    """Public REST.  Private paths are refused as for a key that does not exist."""
+    """Public REST; paths that want a key are `private.Private`'s."""
 
     def __init__(self, exchange: Exchange, feed: Feed, options: Options) -> None:
         self.maintenance = False
@@ -67,8 +52,6 @@ class Rest:
         return Response(200, orjson.dumps({"code": "0", "data": data, "msg": ""}))
 
     def _answer(self, request: Request, now_ns: int) -> list[Any]:
-        if request.path.startswith(_PRIVATE):
-            raise _unauthorised(request)
         if request.path not in self._routes:
             raise ApiError(404, "Not Found", 404)
         limit, span_s, answer = self._routes[request.path]
@@ -78,7 +61,7 @@ class Rest:
         if key not in self._used:
             self._used[key] = RollingWindow(self._options.limit(limit), span_s * SECOND)
         if not self._used[key].take(now_ns):
-            raise ApiError(50011, "Too Many Requests", 429)
+            raise too_frequent()
         if self.maintenance and request.path != "/api/v5/system/status":
             raise ApiError(50001, "Service temporarily unavailable. Please try again later.", 503)
         # Recorded clients send parameters they leave empty: as if absent.
@@ -180,10 +163,3 @@ def _empty(name: str) -> ApiError:
 
 def _no_instrument() -> ApiError:
     return ApiError(51001, "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
-
-
-def _unauthorised(request: Request) -> ApiError:
-    for name in ("OK-ACCESS-KEY", "OK-ACCESS-SIGN", "OK-ACCESS-TIMESTAMP", "OK-ACCESS-PASSPHRASE"):
-        if not request.headers.get(name.lower()):
-            return ApiError(50103, f"Request header {name} can not be empty.", 401)
-    return ApiError(50119, "API key doesn't exist", 401)
