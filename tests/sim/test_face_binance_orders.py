@@ -378,21 +378,6 @@ BAD = [
         },
         -1013, "a value below the least",
     ),
-    (
-        {"type": "MARKET", "timeInForce": None, "price": None, "quantity": "90"},
-        -2010, "a market buy beyond the funds",
-    ),
-    (
-        {"type": "MARKET", "timeInForce": None, "price": None, "quantity": "90", "side": "SELL"},
-        -2010, "a market sell beyond the funds",
-    ),
-    (
-        {
-            "type": "MARKET", "timeInForce": None, "price": None, "quantity": None,
-            "quoteOrderQty": "1000001",
-        },
-        -2010, "a value beyond the funds",
-    ),
     ({"quoteOrderQty": "9"}, -1106, "only market orders go by value"),
     ({"selfTradePreventionMode": "NONE"}, -1013, "no self-trades here"),
     ({"newOrderRespType": "ALL"}, -1130, "no such response"),
@@ -425,6 +410,22 @@ def test_what_is_refused_does_nothing(change, code, because, path):
     assert events(world.frames(listener)) == []
     assert list(world.desk.accounts["main"].orders) == before
     world.desk.check()
+
+
+@pytest.mark.parametrize(
+    ("side", "size"),
+    [
+        ("BUY", {"quantity": "0.01"}),
+        ("SELL", {"quantity": "0.01"}),
+        ("BUY", {"quoteOrderQty": 101}),
+    ],
+)
+def test_a_market_order_beyond_the_funds_is_refused(side, size):
+    world = World(balances={"BTC": Decimal("0.009"), "USDT": Decimal(100), "ETH": Decimal(0)})
+    params = {"symbol": "BTCUSDT", "side": side, "type": "MARKET"} | size
+    status, answer, _ = world.rest("POST", "/api/v3/order", **params)
+    assert (status, answer["code"]) == (400, -2010)
+    assert "insufficient balance" in answer["msg"]
 
 
 def test_a_test_order_does_nothing():
