@@ -925,7 +925,7 @@ def test_a_halted_market_refuses_and_keeps_orders():
     conn = world.listener()
     world.keep(world.face.trouble(Trouble.MAINTENANCE, world.now_ns))
     assert world.frames(conn)[-1] == {"event": {"e": "serverShutdown", "E": world.ms}}
-    assert world.place()[1] == {"code": -1013, "msg": "Market is closed."}
+    assert world.place()[1] == {"code": -2010, "msg": "Market is closed."}
     params = {"symbol": "BTCUSDT", "origClientOrderId": "a"}
     assert world.rest("DELETE", "/api/v3/order", **params)[1]["code"] == -1013
     world.face.trouble(Trouble.RESUME, world.now_ns)

@@ -23,7 +23,7 @@ _STPS = {name: stp for stp, name in STP_NAMES.items() if stp is not Stp.NONE}
 _FUNDS = "Account has insufficient balance for requested action."
 _REFUSALS: dict[Why, tuple[int, str]] = {
     Why.SYMBOL: (-1121, "Invalid symbol."),
-    Why.NOT_TRADING: (-1013, "Market is closed."),
+    Why.NOT_TRADING: (-2010, "Market is closed."),
     Why.PX_TICK: (-1013, "Filter failure: PRICE_FILTER"),
     Why.PX_MIN: (-1013, "Filter failure: PRICE_FILTER"),
     Why.PX_MAX: (-1013, "Filter failure: PRICE_FILTER"),
@@ -45,8 +45,10 @@ _REFUSALS: dict[Why, tuple[int, str]] = {
 
 
 def refused(refusal: Refusal, *, market: bool = False) -> ApiError:
-    """A refusal in Binance's words."""
+    """A refusal in Binance's words; of a change to an order a closed market says -1013."""
     code, msg = _REFUSALS[refusal.why]
+    if refusal.why is Why.NOT_TRADING and refusal.order is not None:
+        code = -1013
     if market and refusal.why is Why.QTY_MAX:
         msg = "Filter failure: MARKET_LOT_SIZE"
     return ApiError(code, msg)
