@@ -11,9 +11,8 @@ from typing import Any
 
 import typer
 
-from hean_router import __version__
+from hean_router import __version__, native
 from hean_router.app import Target, targets
-from hean_router.book import Book
 from hean_router.cli.checkup import Check, Checkup, Status
 from hean_router.cli.live import go
 from hean_router.cli.output import Exit, emit, say
@@ -166,10 +165,9 @@ def _name(requirement: str) -> str:
 
 
 def _books() -> Check:
-    """Which twin of the hot path runs: the books themselves know."""
-    if Book.__module__.startswith("hean_router.native"):
-        return Check("books", Status.OK, "compiled")
-    return Check("books", Status.OK, "in Python; the compiled twin is not built")
+    """Which twin of the hot path runs, and why."""
+    runs, why = native.status()
+    return Check("books", Status.OK, why if runs else f"in Python: {why}")
 
 
 def _loop() -> Check:

@@ -15,11 +15,9 @@ from typing import Any
 
 _RUST = "setuptools-rust>=1.12"
 _ROOT = Path(__file__).resolve().parents[2]
-_PATIENCE = {  # a registry out of reach is to be noticed in seconds; who says otherwise is heard
-    "CARGO_NET_RETRY": "0",
-    "CARGO_HTTP_TIMEOUT": "20",
-    "CARGO_TARGET_DIR": str(_ROOT / "build" / "cargo"),
-}
+_TARGET = {"CARGO_TARGET_DIR": str(_ROOT / "build" / "cargo")}
+# Where it can be done without, a registry out of reach is to be noticed in seconds.
+_IMPATIENT = {"CARGO_NET_RETRY": "0", "CARGO_HTTP_TIMEOUT": "20"}
 
 _Settings = Mapping[str, Any] | None
 
@@ -53,7 +51,7 @@ def _as_wanted() -> Iterator[None]:
             return
         for extension in command.extensions:
             extension.optional = mode != "require"
-        for name, value in _PATIENCE.items():
+        for name, value in (_TARGET | ({} if mode == "require" else _IMPATIENT)).items():
             os.environ.setdefault(name, value)
         plain_run(command)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from hean_router import native
 from tests.native.twins import needs_native
 
 ROOT = Path(__file__).parents[2]
@@ -53,23 +52,3 @@ def test_frames_good_and_spoilt_mean_the_same_to_both():
 @pytest.mark.slow
 def test_recorded_frames_mean_the_same_to_both():
     equal("--recorded")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_the_books_tests_pass_under_the_other_twin():
-    """Under the one that runs here they pass anyway."""
-    run = subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
-            "-m", "not storm and not bench and not slow",
-            "tests/book", "tests/venue", "hean_router/book",
-            *sorted(map(str, ROOT.glob("tests/connectors/test_*_feed.py"))),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"HEAN_NATIVE": "off" if native.status()[0] else "require"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-4000:]
