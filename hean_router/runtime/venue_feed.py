@@ -227,7 +227,7 @@ class Line:
         self.pair = FeedPair()
         self.trouble = ""  # why it does not stand, as last told
         self._sink = sink
-        self._rotate_at_ns = 0
+        self._rotate_at_ns = self._changed_ns = 0
         self._running: list[_Running] = []
         self._renewed: Sequence[Instrument] | None = None  # the next connection's, once known
         self._asking: asyncio.Task[None] | None = None  # for rules, or for how halts stand
@@ -271,6 +271,7 @@ class Line:
         finally:
             if self._asking is not None:
                 self._asking.cancel()
+                await asyncio.wait({self._asking})
 
     async def _carry_once(self) -> int:
         """Carry, whatever happens; how long the last connection stood, ns."""
@@ -280,14 +281,17 @@ class Line:
         except Exception as fault:  # noqa: BLE001 - logged and counted
             self._tell_fault(fault)
             return 0
-        self._account(last)
+        self._lost(last)
         opened_ns = last.socket.opened_ns
         return feed.now_ns() - opened_ns if opened_ns else 0
 
-    def _account(self, ended: "_Running", doing: str = "") -> None:
-        """Count and tell why a connection has ended."""
+    def _lost(self, ended: "_Running") -> None:
+        self.feed.counts.reconnects += bool(ended.socket.opened_ns)
+        self._say_why(ended)
+
+    def _say_why(self, ended: "_Running", doing: str = "") -> None:
+        """Tell why a connection has ended, or could not be opened."""
         feed = self.feed
-        feed.counts.reconnects += bool(ended.socket.opened_ns)
         try:
             if why := ended.why():
                 self._tell(f"{doing}connection ended: {why}")
@@ -371,7 +375,8 @@ class Line:
             self._rotate_at_ns = socket.opened_ns + max(life_ns // 2, life_ns - early_ns)
         if socket.session.closing and not running.warned:
             running.warned = True
-            self._rotate_at_ns = now_ns
+            # Where every new one is warned too, changing is no hurry.
+            self._rotate_at_ns = max(now_ns, self._changed_ns + AGAIN_NS)
         return bool(self._rotate_at_ns) and now_ns >= self._rotate_at_ns
 
     async def _hand_over(self, old: "_Running") -> "_Running":
@@ -384,17 +389,19 @@ class Line:
         except BaseException:
             await self._end(new)
             raise
+        self._changed_ns = self.feed.now_ns()
         if old.done():
-            self._account(old)
+            self._lost(old)
         elif new.done() or new.socket.session.live < session.live:
             # The new one is no better: stay, and try again before long.
             pair.keep(session)
             came_up = not new.done()
             await self._end(new)
-            self._account(new, "to change to: ")
+            self._say_why(new, "to change to: ")
+            self.feed.stood()  # the old one does
             if came_up:
                 self.feed.tell("to change to: its books did not come up")
-            self._rotate_at_ns = self.feed.now_ns() + AGAIN_NS
+            self._rotate_at_ns = self._changed_ns + AGAIN_NS
             return old
         else:
             self.feed.counts.rotations += 1
@@ -486,7 +493,8 @@ class Line:
                 notices.append(Notice(NoticeKind.RESUMED, "listed as open", about))
         for notice in notices:
             self._note(notice)
-        self._sink(notices, feed.now_ns())
+        if notices:
+            self._sink(notices, feed.now_ns())
 
 
 class _Running:

@@ -181,7 +181,7 @@ class Metrics(Collector):
         yield queued
         for name, text in (
             ("connects", "Connections tried"),
-            ("failures", "Connections that failed or broke with an error"),
+            ("failures", "Connections that could not be opened"),
             ("reconnects", "Connections lost"),
             ("rotations", "Connections changed in time, without a gap"),
             ("faults", "Faults of our own: each is a bug"),

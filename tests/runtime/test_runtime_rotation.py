@@ -174,9 +174,25 @@ def test_a_venue_that_warns_and_refuses_is_not_knocked_at_without_end():
         assert all("to change to: connect: " in text and "HTTP 503" in text for text in told)
         assert not lost(heard), "the old one goes on as long as it may"
         assert feed.trouble == "", "a feed that stands is in no trouble"
+        assert feed.fault is None
+        assert feed.counts.reconnects == 0
         venue.refuse = False
         await changed(feed, 15)
         assert not lost(heard)
+
+    tried(main)
+
+
+def test_a_venue_that_warns_every_new_connection_is_not_changed_without_end():
+    """Each of them hears of the same maintenance: two a second would be no help."""
+
+    async def main(world, venue, feed, heard, told):
+        venue.greeting = encode(kind="closing", text="maintenance")
+        await venue.lines[0].say(kind="closing", text="maintenance")
+        await asyncio.sleep(60)
+        assert 5 <= feed.counts.rotations <= 7
+        assert not lost(heard)
+        assert not told
 
     tried(main)
 
@@ -190,7 +206,7 @@ def test_a_new_connection_that_never_becomes_live_is_given_up():
         assert told == ["acme spot: to change to: its books did not come up"]
         assert feed.sessions == [old]
         assert len(venue.lines) == 1
-        assert feed.counts.rotations == 0
+        assert feed.counts.rotations == feed.counts.reconnects == 0
         assert not lost(heard)
         await asyncio.sleep(1)
         assert old.all_live
