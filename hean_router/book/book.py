@@ -78,9 +78,19 @@ class LiveBook:
         return book.asks.best() if side is Side.BUY else book.bids.best()
 
     def facing(self, side: Side) -> Iterator[Level]:
-        """Levels that an order on `side` would meet, best first, lazily."""
-        book = self._held()
-        return iter(book.asks if side is Side.BUY else book.bids)
+        """Levels that an order on `side` would meet, best first, lazily.
+
+        Raises `NotLive` where the book has changed since: half of one and half of another is none.
+        """
+        return self._walk(self._held(), side)
+
+    def _walk(self, book: "Book", side: Side) -> Iterator[Level]:
+        version = book.version
+        for level in book.asks if side is Side.BUY else book.bids:
+            yield level
+            if book.version != version or self._book is None:
+                self._held()
+                raise NotLive(f"{self.instrument.venue} {self.instrument.pair}: changed while read")
 
     def bids(self, depth: int) -> list[Level]:
         """The best `depth` bids, best first."""

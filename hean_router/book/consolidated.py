@@ -9,8 +9,7 @@ from msgspec import Struct
 
 from hean_router.book.all_in import Charge, charge, check_fee, fee_decimals, weights
 from hean_router.book.book import BookState, LiveBook
-from hean_router.book.sweep import EXACT, PRECISE, Sweep, Taken, scaled, sweep
-from hean_router.domain.errors import NotLive
+from hean_router.book.sweep import EXACT, PRECISE, Sweep, scaled, sweep
 from hean_router.domain.instrument import Instrument, Pair, Side, Trading, VenueId
 from hean_router.domain.scale import to_decimal
 from hean_router.domain.venue import Fees
@@ -297,15 +296,20 @@ class ConsolidatedBook:
         decimals = (self.px_decimals, self.qty_decimals, self.fee_decimals)
         buying = side is Side.BUY
         edge = None if worst is None else scaled(worst, self.px_decimals, up=not buying)
-        levels = (
-            Taken(
+        facts = [
+            (
                 one.instrument.venue,
-                px * one.px_mul,
-                size * one.qty_mul,
+                one.px_mul,
+                one.qty_mul,
                 one.charges[side].quote,
                 one.charges[side].base,
             )
-            for _, _, px, size, one in self.ranked(side, edge)
+            for one in self._members
+        ]
+        levels = (
+            (venue, px * px_mul, size * qty_mul, quote, base)
+            for _, rank, px, size, _ in self.ranked(side, edge)
+            for venue, px_mul, qty_mul, quote, base in (facts[rank],)
         )
         return sweep(side, levels, decimals, qty)
 
@@ -402,15 +406,13 @@ class ConsolidatedBook:
 def _walk(
     rank: int, one: _Member, book: LiveBook, side: Side, edge: int | None
 ) -> Iterator[Ranked]:
-    weight, version, sign = one.weight[side], book.version, 1 if side is Side.BUY else -1
+    weight, sign = one.weight[side], 1 if side is Side.BUY else -1
     # Stopping at the displayed price is per venue: in all-in order a dearer price at a venue with
     # a low fee may stand before a better one.
     last = None if edge is None else sign * edge // one.px_mul
-    for px, qty in book.facing(side):
+    for px, qty in book.facing(side):  # itself raises NotLive once the book has changed
         if last is not None and sign * px > last:
             return
-        if book.version != version:  # itself raises NotLive once the book is revoked
-            raise NotLive(f"{book.instrument.venue} {book.instrument.pair}: changed while read")
         yield (px * weight, rank, px, qty, one)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
-from typing import NamedTuple
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -13,14 +13,8 @@ PRECISE = Context(prec=28, rounding=ROUND_HALF_EVEN)  # for quotients: nothing e
 EXACT = Context(prec=400, rounding=ROUND_HALF_EVEN)  # products and sums of money never reach it
 
 
-class Taken(NamedTuple):
-    """A level on the pair scale, with its venue's charge factors."""
-
-    venue: VenueId
-    px: int
-    qty: int
-    quote: int
-    base: int
+# A level on the pair scale: venue, price, quantity, and its venue's charge factors, quote and base.
+Taken: TypeAlias = tuple[VenueId, int, int, int, int]
 
 
 class Sweep(Struct, frozen=True, eq=False):
