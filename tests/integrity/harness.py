@@ -215,12 +215,7 @@ class Trial:
         self.digits = stream.digests if digits is None else digits
         link = connector(self.wire.venue)
         by_symbol = {each.symbol: each for each in stream.instruments}
-        if self.wire.venue == "kraken" and self.wire.depth:
-            from connectors.kraken.feed import Feed
-
-            self.codec: kit.FeedCodec = Feed(by_symbol, depth=self.wire.depth)
-        else:
-            self.codec = link.feed(self.wire.part, by_symbol)
+        self.codec = self.wire.codec(stream.instruments)
         self.fetches = self.codec.fetches
         spec = msgspec.structs.replace(link.spec, frames=FOREVER)
         self.session = FeedSession(spec, self.codec, stream.instruments, Random(seed), policy)

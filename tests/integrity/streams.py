@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from importlib import import_module
@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from connectors.kraken.feed import Feed as KrakenFeed
 from hean_router import kit
 from hean_router.replay import open_capture
 from hean_router.sim.contract import Face, FrameKind, Options, Request, Send, Trouble
@@ -61,6 +62,12 @@ class Wire:
     read: wires.Reader
     depth: int = 0  # its books are cut to it
     digest: str = ""  # kraken, okx, or none
+
+    def codec(self, instruments: Sequence[kit.Instrument]) -> kit.FeedCodec:
+        by_symbol = {each.symbol: each for each in instruments}
+        if self.depth:
+            return KrakenFeed(by_symbol, depth=self.depth)
+        return connector(self.venue).feed(self.part, by_symbol)
 
     def new_book(self) -> Naive:
         return Naive(self.depth)
@@ -169,6 +176,11 @@ WIRES = {
 }
 
 
+def wire_of(venue: str, part: kit.Part, depth: int = 0) -> Wire:
+    wire = WIRES[venue, part]
+    return replace(wire, depth=depth) if depth else wire
+
+
 # ------------------------------------------------------------------------------ streams
 
 
@@ -208,13 +220,20 @@ def said_of(wire: Wire, raw: bytes, symbols: frozenset[str]) -> tuple[Said, ...]
 
 @lru_cache(maxsize=32)
 def simulated(
-    venue: str, part: kit.Part, *, seed: int = 1, frames: int = 2_500, digests: bool = False
+    venue: str,
+    part: kit.Part,
+    depth: int = 0,
+    *,
+    seed: int = 1,
+    frames: int = 2_500,
+    digests: bool = False,
 ) -> Stream:
     """What a simulator's face sends to a client that subscribes by the connector's own frames.
 
     The service restarts now and then, and sends a book anew in mid-stream, where the venue does.
+    With `depth` (Kraken's) levels fall off the end of the books all the time.
     """
-    wire = WIRES[venue, part]
+    wire = wire_of(venue, part, depth)
     settle = ":USDT" if part is LINEAR else ""
     wanted = [f"BTC/USDT{settle}", f"ETH/USDT{settle}"]
     pace = Pace(updates_per_s=25, levels=40, taker_permille=150)
@@ -223,7 +242,7 @@ def simulated(
     face = simulator.face
     link = connector(venue)
     instruments = carried(link.instruments(part), partial(_rest, face, ORIGIN))
-    codec = link.feed(part, {each.symbol: each for each in instruments})
+    codec = wire.codec(instruments)
     symbols = frozenset(each.symbol for each in instruments)
     out: list[Clean] = []
 
@@ -265,6 +284,7 @@ def simulated(
             if trouble is not None:
                 keep(face.trouble(trouble, now_ns) or (), now_ns)
     name = f"{venue} {part.value} simulated" + (" with checksums" if digests else "")
+    name += f" depth {depth}" if depth else ""
     return Stream(name, wire, instruments, out, begin, digests=digests or venue == "kraken")
 
 
@@ -345,9 +365,7 @@ def recorded(which: Recorded) -> Stream:
     path = RECORDINGS / which.path
     if not path.exists():
         pytest.skip(f"no recording {path}: set HEAN_RECORDINGS")
-    wire = WIRES[which.venue, which.part]
-    if which.depth:
-        wire = Wire(wire.venue, wire.part, wire.read, which.depth, wire.digest)
+    wire = wire_of(which.venue, which.part, which.depth)
     taken = list(_heard(which, path))
     symbols = which.symbols or tuple(sorted(set(_named(taken))))
     instruments = [_as_fine_as_it_is(which, symbol, taken) for symbol in symbols]

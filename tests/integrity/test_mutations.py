@@ -23,6 +23,7 @@ SIMULATED: dict[str, Callable[[], Stream]] = {
 }
 SIMULATED["okx spot with checksums"] = partial(simulated, "okx", SPOT, digests=True)
 SIMULATED["okx linear with checksums"] = partial(simulated, "okx", LINEAR, digests=True)
+SIMULATED["kraken spot depth 10"] = partial(simulated, "kraken", SPOT, 10)
 REAL: dict[str, Callable[[], Stream]] = {each.id: partial(recorded, each) for each in RECORDED}
 EVERY = SIMULATED | REAL
 VENUES = ("binance", "bybit", "kraken", "okx")
