@@ -239,7 +239,7 @@ class Desk:
         px = None if terms.px is None else listing.ticks(terms.px)
         lots = listing.max_lots if terms.qty is None else listing.lots(terms.qty)
         if px is not None:
-            asset, need = rules.lock(account, listing, side, px, lots)
+            asset, need = rules.need(account, listing, side, px, lots)
             free = account.balance(asset).free
             if need > free:
                 return Refusal(Why.FUNDS, free, need, asset)
@@ -395,7 +395,9 @@ class Desk:
     ) -> None:
         listing = self.exchange.listings[order.symbol]
         quote, base = listing.notional(trade.px, trade.qty), listing.qty(trade.qty)
-        fee_asset, fee = self.rules.fee(account, listing, order.side, quote, base, maker=maker)
+        fee_asset, fee = self.rules.charge(
+            account, listing, order.terms, quote, base, maker=maker
+        )
         for asset in (listing.base, listing.quote, fee_asset):
             self._touch(account, asset, action)
         sign = 1 if order.side is Side.BUY else -1

@@ -67,6 +67,19 @@ class Rules:
         of = base if asset == listing.base else quote
         return asset, self.round_fee(_EXACT.multiply(of, rate))
 
+    def charge(
+        self,
+        account: Account,
+        listing: Listing,
+        terms: Terms,
+        quote: Decimal,
+        base: Decimal,
+        *,
+        maker: bool,
+    ) -> tuple[str, Decimal]:
+        """Asset and amount of the fee of a fill of an order, before it is settled."""
+        return self.fee(account, listing, terms.side, quote, base, maker=maker)
+
     def lock(
         self, account: Account, listing: Listing, side: Side, px: int, lots: int
     ) -> tuple[str, Decimal]:
@@ -75,6 +88,12 @@ class Rules:
         A buy holds its value, a sell its quantity; and the taker fee, if that comes on top.
         """
         return self.cost(account, listing, side, listing.notional(px, lots), listing.qty(lots))
+
+    def need(
+        self, account: Account, listing: Listing, side: Side, px: int, lots: int
+    ) -> tuple[str, Decimal]:
+        """What must be free for a limit order to be taken: by default what it holds."""
+        return self.lock(account, listing, side, px, lots)
 
     def cost(
         self, account: Account, listing: Listing, side: Side, quote: Decimal, base: Decimal

@@ -687,7 +687,11 @@ def test_rest_trades_since():
 def test_hosts_and_module():
     module = load("kraken")
     made = module.face(Exchange("kraken", []), Random(1), Options())
-    assert made.hosts("http://h:1", "ws://h:1") == {"rest": "http://h:1", "ws": "ws://h:1/v2"}
+    assert made.hosts("http://h:1", "ws://h:1") == {
+        "rest": "http://h:1",
+        "ws": "ws://h:1/v2",
+        "orders.ws": "ws://h:1/auth/v2",
+    }
     with pytest.raises(ValueError, match="spot only"):
         module.listings(["BTC/USDT:USDT"])
     with pytest.raises(ValueError, match="no start price"):

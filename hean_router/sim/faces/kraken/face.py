@@ -1,4 +1,7 @@
-"""Kraken's connections: requests and their acks, heartbeats, limits, the engine's state."""
+"""Kraken's connections: requests and their acks, heartbeats, limits, the engine's state.
+
+What wants a key or a token, by REST or on the private socket, is `private.Private`'s.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +39,9 @@ from hean_router.sim.faces.kraken.facts import (
     rfc3339,
 )
 from hean_router.sim.faces.kraken.feed import INSTRUMENTS, Feed, Payload, Topic
+from hean_router.sim.faces.kraken.private import PATH as PRIVATE_PATH
+from hean_router.sim.faces.kraken.private import Private
+from hean_router.sim.faces.kraken.private_access import Refusal
 from hean_router.sim.faces.kraken.rest import Rest
 from hean_router.sim.pacing import RollingWindow, Timers
 
@@ -67,19 +73,13 @@ class _Client:
     heard_ns: int  # when the client last said something
     told_ns: int = 0  # when a channel last said something to it
     topics: dict[str, Topic] = field(default_factory=dict)
-
-
-class Refusal(Exception):
-    """A request is answered with an error, for one symbol or as a whole."""
-
-    def __init__(self, error: str, symbol: str | None = None) -> None:
-        super().__init__(error, symbol)
-        self.error = error
-        self.symbol = symbol
+    private: bool = False  # the socket at ws-auth
 
 
 class KrakenFace:
-    """Spot: REST below `/0/public/`, WebSocket v2 at `/v2`.
+    """Spot: REST below `/0/`, WebSocket v2 at `/v2`, the private one at `/auth/v2`.
+
+    The venue has the private socket on a host of its own, at `/v2` too.
 
     Kraken announces no shutdown, has no sequence to restart and sends no snapshot unasked.
     """
@@ -92,23 +92,26 @@ class KrakenFace:
         self._options = options
         self._feed = Feed(exchange, rng)
         self._rest = Rest(exchange, self._feed.tape, options)
+        self.private = Private(exchange, rng, options, self._push_step, self._text)
         self._clients: dict[Conn, _Client] = {}
         self._connects: dict[str, RollingWindow] = {}
         self._banned_until_ns: dict[str, int] = {}
         self._timers: Timers[Timer] = Timers()
 
     def hosts(self, http: str, ws: str) -> Mapping[str, str]:
-        """REST base without a path; the WebSocket with its own, as documented."""
-        return {"rest": http, "ws": ws + PATH}
+        """REST base without a path; the WebSockets with their own."""
+        return {"rest": http, "ws": ws + PATH, "orders.ws": ws + PRIVATE_PATH}
 
     def request(self, request: Request, now_ns: int) -> Response:
+        if self.private.serves(request.path):
+            return self.private.request(request, self._rest.system, now_ns)
         return self._rest.request(request, now_ns)
 
     # Connections
 
     def accept(self, request: Request, now_ns: int) -> Response | None:
         peer = request.peer
-        if request.path != PATH:
+        if request.path not in (PATH, PRIVATE_PATH):
             return Response(404, b"", {})
         if peer not in self._connects:
             limit = self._options.limit(CONNECTS_MAX)
@@ -125,7 +128,9 @@ class KrakenFace:
         messages = RollingWindow(self._options.limit(MESSAGES_PER_S), SECOND)
         # Above 2^53, as recorded: whoever keeps it in a float loses digits.
         id_ = self._rng.randrange(2**60, 2**64)
-        client = self._clients[conn] = _Client(id_, messages, now_ns)
+        client = self._clients[conn] = _Client(
+            id_, messages, now_ns, private=request.path == PRIVATE_PATH
+        )
         self._timers.set(("idle", conn), now_ns + IDLE_NS)
         self._timers.set(("beat", conn), now_ns + self._rng.randint(1, BEAT_NS))
         if self._options.session_life_ns is not None:
@@ -142,6 +147,10 @@ class KrakenFace:
             message = _parsed(data)
             if not client.messages.take(now_ns):
                 raise Refusal("Exceeded msg rate")
+            if client.private and message["method"] != "ping":
+                earlier = self.private.flush(now_ns, all_pushes=True)
+                answers = self.private.received(conn, message, data, self._rest.system, now_ns)
+                return self._told([*earlier, *answers], now_ns)
             return self._answer(conn, client, message, now_ns)
         except Refusal as refusal:
             return [Send(conn, self._refused(message, refusal, now_ns))]
@@ -159,6 +168,7 @@ class KrakenFace:
         client = self._clients.pop(conn, None)
         if client is None:
             return
+        self.private.closed(conn)
         for topic in client.topics.values():
             self._feed.unsubscribe(conn, topic)
         for timer in ("idle", "beat", "end"):
@@ -169,7 +179,7 @@ class KrakenFace:
 
     def topics(self, conn: Conn) -> Sequence[str]:
         client = self._clients.get(conn)
-        return tuple(client.topics) if client else ()
+        return (*client.topics, *self.private.topics(conn)) if client else ()
 
     # Requests
 
@@ -300,15 +310,32 @@ class KrakenFace:
     # Time
 
     def market(self, step: Step, now_ns: int) -> Outputs:
-        return self._push(self._feed.market(step), now_ns)
+        outputs = self.private.flush(now_ns, all_pushes=True)
+        outputs += self._push_step(step)
+        return self._told([*outputs, *self.private.market(step, now_ns)], now_ns)
+
+    def _push_step(self, step: Step) -> list[Output]:
+        """What an engine step means for the public channels."""
+        return self._push(self._feed.market(step), step.time_ns)
+
+    def _told(self, outputs: list[Output], now_ns: int) -> list[Output]:
+        """A push of a private channel takes the place of a heartbeat, as any other does."""
+        for output in outputs:
+            if isinstance(output, Send) and output.topic and output.conn in self._clients:
+                self._clients[output.conn].told_ns = now_ns
+        return outputs
 
     @property
     def wake_at_ns(self) -> int | None:
-        times = (self._timers.wake_at_ns, self._feed.timers.wake_at_ns)
+        times = (
+            self._timers.wake_at_ns,
+            self._feed.timers.wake_at_ns,
+            self.private.wake_at_ns,
+        )
         return min((time_ns for time_ns in times if time_ns is not None), default=None)
 
     def due(self, now_ns: int) -> Outputs:
-        outputs: list[Output] = []
+        outputs = self._told(self.private.due(now_ns), now_ns)
         while popped := self._feed.timers.pop(now_ns):
             outputs += self._push(self._feed.flush(popped[1]), popped[0])
         while timer := self._timers.pop(now_ns):
@@ -325,14 +352,14 @@ class KrakenFace:
         """Recorded: on a fixed beat, and after an update too if that is 69 ms old."""
         client = self._clients[conn]
         self._timers.set(("beat", conn), now_ns + BEAT_NS)
-        if not client.topics or now_ns - client.told_ns < BUSY_NS:
+        if not self.topics(conn) or now_ns - client.told_ns < BUSY_NS:
             return []
         return [Send(conn, '{"channel":"heartbeat"}')]
 
     def _idle(self, conn: Conn, now_ns: int) -> list[Output]:
         """A socket on which nobody says anything; heartbeats count."""
         client = self._clients[conn]
-        since_ns = now_ns if client.topics else client.heard_ns
+        since_ns = now_ns if self.topics(conn) else client.heard_ns
         if now_ns - since_ns >= IDLE_NS:
             return self._end(conn, 1000, "")
         self._timers.set(("idle", conn), since_ns + IDLE_NS)

@@ -34,7 +34,7 @@ class ApiError(Exception):
 
 
 class Rest:
-    """Public REST.  Private paths are refused as for a key that does not exist."""
+    """Public REST; paths that want a key are `private_rest.PrivateRest`'s."""
 
     def __init__(self, exchange: Exchange, tape: Tape, options: Options) -> None:
         self.system = "online"
@@ -69,8 +69,6 @@ class Rest:
             self._used[request.peer] = RollingWindow(self._options.limit(REST_CALLS), REST_NS)
         if not self._used[request.peer].take(now_ns):
             raise ApiError("EGeneral:Too many requests")
-        if request.path.startswith("/0/private/"):
-            raise ApiError("EAPI:Invalid key")
         name = request.path.removeprefix(_PREFIX)
         if not request.path.startswith(_PREFIX) or name not in self._routes:
             raise ApiError("EGeneral:Unknown method")
