@@ -38,7 +38,15 @@ FINEST = 18  # decimals that any venue writes at most, while we look for how man
 DEPTH = 10  # levels a side in the report
 UNTOLD = "?"  # the quote of a pair that only the venue's own name is known of
 
-_UNREADABLE = (VenueError, MsgspecError, ValueError, KeyError, IndexError, TypeError)
+_UNREADABLE = (
+    VenueError,
+    MsgspecError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    RecursionError,
+)
 
 
 class TopMoved(Struct, frozen=True):

@@ -36,8 +36,21 @@ from hean_router.venue.feed_events import (
 from hean_router.venue.limiter import Limiter
 
 TICK_NS = 100 * MS  # how often timers are looked at: every bound below is good to this much
+AHEAD_MAX = 8  # so many messages from the future in a row; then it is our clock that was set
 OUTDATED_MAX = 3  # this many answers from caches in a row; then the venue counts anew
 BACKLOG_MAX = 20_000  # deltas kept per book while its snapshot is under way: minutes of traffic
+
+
+# What a codec may raise on a frame that is not what the protocol promises.
+_UNREADABLE = (
+    MalformedFrame,
+    MsgspecError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    RecursionError,  # brackets by the thousand
+)
 
 
 class _Slot:
@@ -116,6 +129,7 @@ class FeedSession:
         self._heard_ns = self._pinged_ns = self._ticked_ns = 0
         self._lag_ns: int | None = None  # least seen of our clock minus the venue's
         self._late_since_ns = self._late_last_ns = 0
+        self._ahead = 0  # messages in a row whose time is ahead of all that came before
         self._woke_until_ns = 0  # we slept: until then what does not say its age may have waited
 
     # -------------------------------------------------------------------------- for readers
@@ -193,7 +207,7 @@ class FeedSession:
                     self._on_delta(self._slots[event.instrument], event, now_ns, events)
                 else:
                     self._on_event(event, now_ns, events)
-        except (MalformedFrame, MsgspecError, ValueError, KeyError, IndexError, TypeError) as fault:
+        except _UNREADABLE as fault:
             self._on_malformed(data, fault, now_ns, events)
         return events
 
@@ -407,10 +421,15 @@ class FeedSession:
         if not sent_ns:
             return ""  # this venue tells no times: nothing better will come
         lag, usual = now_ns - sent_ns, self._lag_ns
-        if usual is None or lag < usual:
-            self._lag_ns = lag
         if usual is None:
+            self._lag_ns = lag
             return self._unaged(now_ns)
+        if lag < usual:
+            if usual - lag > late_ns and self._ahead < AHEAD_MAX:
+                self._ahead += 1
+                return self._unaged(now_ns)  # from the future: it is no measure of the others
+            self._lag_ns = lag
+        self._ahead = 0
         if lag - usual > late_ns:
             self._late_since_ns = self._late_since_ns or now_ns
             self._late_last_ns = now_ns

@@ -343,6 +343,7 @@ def test_one_side_alone_is_a_book():
         KeyError("b"),
         IndexError("level without a quantity"),
         TypeError("unhashable"),
+        RecursionError("brackets by the thousand"),
         UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
     ],
 )

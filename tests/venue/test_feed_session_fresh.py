@@ -314,6 +314,29 @@ def test_clocks_may_drift_apart_by_two_hundred_ppm():
     assert hours * 3600 * 190e-6 > 2, "it would have been late by now"
 
 
+def test_one_message_from_the_future_makes_no_other_late():
+    """A slip in one time stamp (a digit too many) must not cost the connection."""
+    rig = live_streamed()
+    timed(rig, 0.05)
+    for ahead_s in (5, 3_600, 1e9):
+        timed(rig, -ahead_s)
+        assert rig.state() is LIVE
+        for _ in range(10):
+            rig.wait(1)
+            timed(rig, 0.05)
+    assert (rig.states(), rig.drops()) == ([LIVE], [])
+
+
+def test_a_clock_of_ours_that_was_set_back_is_believed_after_some_messages():
+    rig = live_streamed()
+    timed(rig, 0.05)
+    for _ in range(20):
+        timed(rig, -60)
+        assert rig.state() is LIVE
+    timed(rig, -57)
+    assert rig.state() is STALE, "late by the new measure"
+
+
 def test_a_queue_that_does_not_drain_drops_the_connection():
     rig = live_streamed()
     timed(rig, 0.05)
