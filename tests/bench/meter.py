@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
+from hean_router import native
+
 NOISE = 0.10  # a ratio may miss its target by this much: what two runs of the same differ by
 _PACKAGES = ("msgspec", "orjson", "sortedcontainers", "ccxt", "websockets", "uvloop", "aiohttp")
 
@@ -42,7 +44,7 @@ def ratio(figures: Mapping[str, Sequence[float]], slow: str, fast: str) -> float
 
 
 def machine() -> str:
-    """Versions, interpreter, machine and its load, in three lines."""
+    """Versions, interpreter, machine its load, and which twin runs, in four lines."""
     packages = []
     for name in _PACKAGES:
         try:
@@ -54,7 +56,8 @@ def machine() -> str:
         f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} "
         f"{platform.release()} {platform.machine()}\n"
         f"{_processor()}, {os.cpu_count()} cores, load {load}, hash seed "
-        f"{'random' if sys.flags.hash_randomization else 'fixed'}\n{', '.join(packages)}"
+        f"{'random' if sys.flags.hash_randomization else 'fixed'}\n{', '.join(packages)}\n"
+        f"books: {native.status()[1]}"
     )
 
 
