@@ -90,7 +90,10 @@ def _dict(value: Any, what: str) -> Mapping[str, Any]:
 
 
 def _binance(raw: bytes, symbols: frozenset[str], *, spot: bool) -> list[Said]:
-    frame = _dict(_json(raw), "the frame")
+    frame = _json(raw)
+    if isinstance(frame, list) and frame and all(isinstance(one, dict) for one in frame):
+        return []  # the raw all-market streams: none is a book's
+    frame = _dict(frame, "the frame")
     event = frame.get("data") or frame
     if not isinstance(event, dict) or event.get("e") != "depthUpdate":
         return []
