@@ -238,7 +238,7 @@ def test_off_and_on_again_is_how_a_book_is_started_anew():
 # Connections
 
 
-@pytest.mark.parametrize("path", ["/", "/ws", "/v5/public", "/v5/public/option", "/v5/private"])
+@pytest.mark.parametrize("path", ["/", "/ws", "/v5/public", "/v5/public/option", "/v5/privat"])
 def test_other_sockets_do_not_exist(path):
     assert connect(face_of(), path).status == 404
 
@@ -587,7 +587,12 @@ def test_the_same_seed_says_the_same_however_time_is_cut():
 
 def test_hosts_are_bases_and_paths_tell_the_sockets_apart():
     face = face_of()
-    assert face.hosts("http://h:1", "ws://h:1") == {"rest": "http://h:1", "ws": "ws://h:1"}
+    assert face.hosts("http://h:1", "ws://h:1") == {
+        "rest": "http://h:1",
+        "ws": "ws://h:1",
+        "private.ws": "ws://h:1/v5/private",
+        "orders.ws": "ws://h:1/v5/trade",
+    }
     for conn, path in enumerate((SPOT, LINEAR, STATUS), start=1):
         assert connect(face, path, conn) is None
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from re import compile as pattern
 from typing import Any, TypeAlias
 
 import orjson
@@ -10,6 +11,7 @@ import orjson
 from hean_router.sim.contract import (
     MINUTE,
     MS,
+    SECOND,
     Close,
     Conn,
     FrameKind,
@@ -39,12 +41,14 @@ from hean_router.sim.faces.bybit.facts import (
     UNHEARD_TICK_NS,
 )
 from hean_router.sim.faces.bybit.feed import Feed, Push, Topic
+from hean_router.sim.faces.bybit.private import PATHS, PRIVATE_PATH, TRADE_PATH, Private
 from hean_router.sim.faces.bybit.rest import Rest
 from hean_router.sim.pacing import RollingWindow, Timers
 
 _GOING_AWAY = 1001  # no source tells the code of an orderly end; clients must not care
 _BASE32 = "0123456789abcdefghijklmnopqrstuv"
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ACTIVE = pattern(r"(\d{1,4})([sm])")
 _MAINTENANCE_NS = 30 * MINUTE  # announced length; RESUME may come sooner or later
 
 Timer: TypeAlias = tuple[str, Conn]
@@ -61,6 +65,7 @@ class _Client:
     opened_ns: int
     heard_ns: int
     topics: dict[str, Topic | None] = field(default_factory=dict)
+    silence_ns: int = UNHEARD_NS
 
     @property
     def linear(self) -> bool:
@@ -88,8 +93,9 @@ class BybitFace:
         self._places: dict[str, Feed | None] = {
             feed.category.path: feed for feed in self._feeds.values()
         }
-        self._places[STATUS_PATH] = None
+        self._places |= dict.fromkeys((STATUS_PATH, *PATHS))
         self._rest = Rest(exchange, self._feeds, options)
+        self.private = Private(exchange, self._feeds[SPOT.name], rng, options, self._push_step)
         self._clients: dict[Conn, _Client] = {}
         self._open: dict[tuple[str, str], int] = {}  # peer, path -> connections
         self._connects: dict[str, RollingWindow] = {}
@@ -97,11 +103,16 @@ class BybitFace:
 
     def hosts(self, http: str, ws: str) -> Mapping[str, str]:
         """Bases without paths: one host carries REST, another all sockets, told apart by path."""
-        return {"rest": http, "ws": ws}
+        private = {"private.ws": ws + PRIVATE_PATH, "orders.ws": ws + TRADE_PATH}
+        return {"rest": http, "ws": ws, **private}
 
     # REST
 
     def request(self, request: Request, now_ns: int) -> Response:
+        if self._rest.banned(request.peer, now_ns):
+            return Response(403, b"access too frequent", {"Content-Type": "text/plain"})
+        if self.private.serves(request.path):
+            return self.private.request(request, now_ns)
         return self._rest.request(request, now_ns)
 
     # Connections
@@ -109,7 +120,7 @@ class BybitFace:
     def accept(self, request: Request, now_ns: int) -> Response | None:
         if request.path not in self._places:
             return Response(404, b"", {})
-        if self._rest.down and self._places[request.path] is not None:
+        if self._rest.down and request.path != STATUS_PATH:
             return Response(503, b"", {})
         window = self._connects.get(request.peer)
         if window is None:
@@ -128,7 +139,11 @@ class BybitFace:
         self._clients[conn] = client
         place = (client.peer, client.path)
         self._open[place] = self._open.get(place, 0) + 1
-        self._timers.set(("silence", conn), now_ns + IDLE_NS)
+        idle_ns = IDLE_NS
+        if path in PATHS:
+            client.silence_ns = idle_ns = _max_active_ns(request)
+            self.private.opened(conn, client.id, request)
+        self._timers.set(("silence", conn), now_ns + idle_ns)
         if self._options.session_life_ns is not None:
             self._timers.set(("end", conn), now_ns + self._options.session_life_ns)
         return ()
@@ -138,6 +153,9 @@ class BybitFace:
         if client is None:
             return ()
         client.heard_ns = now_ns
+        if client.path in PATHS:
+            outputs = self.private.flush(now_ns, all_pushes=True)
+            return self._heard([*outputs, *self.private.received(conn, data, now_ns)], now_ns)
         op, req_id = "", ""
         try:
             message = _message(data)
@@ -164,6 +182,7 @@ class BybitFace:
         if client is None:
             return
         self._open[client.peer, client.path] -= 1
+        self.private.closed(conn)
         for topic in client.topics.values():
             if topic is not None and client.feed is not None:
                 client.feed.unsubscribe(conn, topic)
@@ -176,24 +195,39 @@ class BybitFace:
 
     def topics(self, conn: Conn) -> Sequence[str]:
         client = self._clients.get(conn)
-        return tuple(client.topics) if client else ()
+        return (*client.topics, *self.private.topics(conn)) if client else ()
 
     # Time
 
     def market(self, step: Step, now_ns: int) -> Outputs:
+        outputs = self.private.flush(now_ns, all_pushes=True)
+        outputs += [*self._push_step(step), *self.private.market(step, now_ns)]
+        return self._heard(outputs, now_ns)
+
+    def _push_step(self, step: Step) -> list[Output]:
+        """What an engine step means for the public streams."""
         for feed in self._feeds.values():
             if step.symbol in feed.instruments.by_symbol:
                 return self._send(feed.market(step))
-        return ()
+        return []
+
+    def _heard(self, outputs: list[Output], now_ns: int) -> list[Output]:
+        """What is pushed keeps a private socket alive, as its client's pings do."""
+        for output in outputs:
+            client = self._clients.get(output.conn)
+            private = isinstance(output, Send) and output.kind is FrameKind.PRIVATE
+            if client is not None and private:
+                client.heard_ns = now_ns
+        return outputs
 
     @property
     def wake_at_ns(self) -> int | None:
         clocks: list[Timers[Any]] = [self._timers, *(feed.timers for feed in self._feeds.values())]
-        times = (timers.wake_at_ns for timers in clocks)
+        times = (self.private.wake_at_ns, *(timers.wake_at_ns for timers in clocks))
         return min((time_ns for time_ns in times if time_ns is not None), default=None)
 
     def due(self, now_ns: int) -> Outputs:
-        outputs: list[Output] = []
+        outputs = self._heard(self.private.flush(now_ns), now_ns)
         for feed in self._feeds.values():
             while popped := feed.timers.pop(now_ns):
                 when_ns, timer = popped
@@ -206,8 +240,8 @@ class BybitFace:
     def _watch(self, conn: Conn, now_ns: int) -> Outputs:
         """Drop who subscribes to nothing, and who has not been heard of for long."""
         client = self._clients[conn]
-        if client.topics:
-            dies_ns = client.heard_ns + UNHEARD_NS
+        if client.topics or client.path in PATHS:
+            dies_ns = client.heard_ns + client.silence_ns
             ticks = -(-(dies_ns - client.opened_ns) // UNHEARD_TICK_NS)
             dies_ns = client.opened_ns + ticks * UNHEARD_TICK_NS
         else:
@@ -240,8 +274,9 @@ class BybitFace:
                 return None
 
     def restart(self, now_ns: int) -> Outputs:
-        """The book service restarts: every live book begins again with `u` 1."""
+        """The venue restarts: every live book begins again with `u` 1, ended orders are history."""
         outputs: list[Output] = []
+        self.private.restart(now_ns)
         for feed in self._feeds.values():
             outputs += self._send(feed.restart(now_ns))
         return outputs
@@ -257,11 +292,11 @@ class BybitFace:
     def maintain(self, now_ns: int) -> Outputs:
         """Maintenance begins: a notice on the status socket, then the market is gone.
 
-        Market sockets are closed and refused (503), market REST answers 10016.
+        All other sockets are closed and refused (503), REST answers 10016.
         """
         if self._rest.down:
             return ()
-        self._rest.down = True
+        self._rest.down = self.private.down = True
         begin_ms = now_ns // MS
         notice = {
             "id": self._uuid(),
@@ -278,7 +313,7 @@ class BybitFace:
         }
         self._rest.notices.insert(0, notice)
         outputs = self._tell_status(now_ns)
-        gone = [conn for conn, client in self._clients.items() if client.feed is not None]
+        gone = [conn for conn, client in self._clients.items() if client.path != STATUS_PATH]
         for conn in gone:
             outputs += self._end(conn)
         for feed in self._feeds.values():
@@ -289,7 +324,8 @@ class BybitFace:
         """Maintenance ends: the notice says so, and every book's `u` begins again."""
         if not self._rest.down:
             return ()
-        self._rest.down = False
+        self._rest.down = self.private.down = False
+        self.private.restart(now_ns)
         self._rest.notices[0] |= {"state": "completed", "end": str(now_ns // MS)}
         return self._tell_status(now_ns)
 
@@ -379,6 +415,15 @@ class BybitFace:
     def _uuid(self) -> str:
         digits = f"{self._rng.getrandbits(128):032x}"
         return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _max_active_ns(request: Request) -> int:
+    """How long a private socket may be silent: `?max_active_time=`, `30s` to `600s` or `1m`."""
+    asked = _ACTIVE.fullmatch(request.params.get("max_active_time", ""))
+    if asked is None:
+        return UNHEARD_NS
+    span_ns = int(asked[1]) * (MINUTE if asked[2] == "m" else SECOND)
+    return min(UNHEARD_NS, max(30 * SECOND, span_ns))
 
 
 def _frame(conn: Conn, message: Message) -> Send:
