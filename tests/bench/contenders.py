@@ -307,8 +307,9 @@ class Ccxt:
         for symbol in self.names.values():
             if venue == "binance":  # as `handle_order_book_subscription` leaves it
                 exchange.orderbooks[symbol] = exchange.order_book({}, 1000)
-            for channel in ("books", "books-l2-tbt"):  # as `watch_multiple` leaves them
-                self.client.subscriptions[f"{channel}:{symbol}"] = True
+            if venue == "okx":  # as `watch_multiple` leaves them
+                for channel in ("books", "books-l2-tbt"):
+                    self.client.subscriptions[f"{channel}:{symbol}"] = True
         for record in tape.lead:
             if record.kind == "recv":
                 self.client.handle_message(_message(record.raw))

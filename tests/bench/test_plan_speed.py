@@ -18,7 +18,7 @@ COUNT, ROUNDS = 120, 7
 AIM_US = 150
 # A split that looks at nothing but prices, in floats: no lots, minimums, balances, reasons or
 # proof.  What the exact plan may cost beside it; the machine's speed falls out of the ratio.
-TIMES_TYPICAL, TIMES_ADVERSARIAL = 6.0, 60.0
+TIMES_TYPICAL, TIMES_ADVERSARIAL = 6.0, 10.0
 WIDTHS = (46, 9, 9, 9, 9)
 FIRST = "orders as they come, the venues' own rules"
 RICH, POOR = ("900000", "14"), ("70000", "1.1")  # USDT and BTC at each venue
