@@ -587,12 +587,7 @@ def test_the_same_seed_says_the_same_however_time_is_cut():
 
 def test_hosts_are_bases_and_paths_tell_the_sockets_apart():
     face = face_of()
-    assert face.hosts("http://h:1", "ws://h:1") == {
-        "rest": "http://h:1",
-        "ws": "ws://h:1",
-        "private.ws": "ws://h:1/v5/private",
-        "orders.ws": "ws://h:1/v5/trade",
-    }
+    assert face.hosts("http://h:1", "ws://h:1") == {"rest": "http://h:1", "ws": "ws://h:1"}
     for conn, path in enumerate((SPOT, LINEAR, STATUS), start=1):
         assert connect(face, path, conn) is None
 

@@ -41,8 +41,8 @@ class Market:
             if isinstance(url, str):
                 api[name] = hosts["rest"]
         if self.pro:
-            api["ws"]["private"]["contract"] = hosts["private.ws"]
-            api["ws"]["private"]["trade"] = hosts["orders.ws"]
+            api["ws"]["private"]["contract"] = f"{hosts['ws']}/v5/private"
+            api["ws"]["private"]["trade"] = f"{hosts['ws']}/v5/trade"
         key = self.simulator.accounts[0].keys[key]
         client.apiKey, client.secret = key.key, key.secret
         return client
@@ -333,10 +333,12 @@ def test_ccxt_pro_trades_by_socket_and_watches():
         trades_agree(trades, market)
         truth = market.balances()
         both = ("BTC", "USDT")
-        want = {asset: float(truth[asset][0]) for asset in both}
-        await until(lambda: {asset: told.get(asset, {}).get("total") for asset in both} == want)
-        for asset in both:
-            assert told[asset]["used"] == float(truth[asset][2])
+
+        def seen(name):
+            return [told.get(asset, {}).get(name) for asset in both]
+
+        await until(lambda: seen("total") == [float(truth[asset][0]) for asset in both])
+        await until(lambda: seen("used") == [float(truth[asset][2]) for asset in both])
         await agree_on_balances(bybit, market)
         for watcher in watchers:
             watcher.cancel()

@@ -41,7 +41,7 @@ from hean_router.sim.faces.bybit.facts import (
     UNHEARD_TICK_NS,
 )
 from hean_router.sim.faces.bybit.feed import Feed, Push, Topic
-from hean_router.sim.faces.bybit.private import PATHS, PRIVATE_PATH, TRADE_PATH, Private
+from hean_router.sim.faces.bybit.private import PATHS, Private
 from hean_router.sim.faces.bybit.rest import Rest
 from hean_router.sim.pacing import RollingWindow, Timers
 
@@ -103,8 +103,7 @@ class BybitFace:
 
     def hosts(self, http: str, ws: str) -> Mapping[str, str]:
         """Bases without paths: one host carries REST, another all sockets, told apart by path."""
-        private = {"private.ws": ws + PRIVATE_PATH, "orders.ws": ws + TRADE_PATH}
-        return {"rest": http, "ws": ws, **private}
+        return {"rest": http, "ws": ws}
 
     # REST
 
