@@ -255,22 +255,28 @@ def test_ccxt_knows_what_it_is_refused():
 def test_ccxt_pro_trades_by_socket_and_watches():
     async def body(okx, market):
         await okx.load_markets()
-        updates, trades = [], []
+        updates, trades, balances = [], [], []
+        going = asyncio.Event()
 
-        async def orders_watched():
+        async def watched(watch, into, *args):
             while True:
-                updates.extend(await okx.watch_orders(PAIR))
+                got = await watch(*args)
+                into.extend(got if isinstance(got, list) else [got])
+                going.set()
 
-        async def trades_watched():
-            while True:
-                trades.extend(await okx.watch_my_trades(PAIR))
+        async def until(met):
+            while not met():
+                going.clear()
+                await going.wait()
 
-        await okx.watch_balance()
-        watchers = [asyncio.create_task(each()) for each in (orders_watched, trades_watched)]
+        watchers = [
+            asyncio.create_task(watched(okx.watch_balance, balances)),
+            asyncio.create_task(watched(okx.watch_orders, updates, PAIR)),
+            asyncio.create_task(watched(okx.watch_my_trades, trades, PAIR)),
+        ]
+        await until(lambda: balances)
         market.freeze()
         high, low = market.best("sell") * 1.02, market.best("buy") * 0.98
-        while len(market.simulator.face.topics(1)) < 3:
-            await asyncio.sleep(0.01)
         placed = [
             await okx.create_order_ws(PAIR, "limit", "buy", 0.01, low),
             await okx.create_order_ws(PAIR, "market", "buy", 0.02),
@@ -282,27 +288,31 @@ def test_ccxt_pro_trades_by_socket_and_watches():
             await okx.create_order_ws(PAIR, "limit", "sell", 0.01, low, {"postOnly": True}),
         ]
         await okx.cancel_order_ws(placed[0]["id"], PAIR)
-        ids = [order["id"] for order in placed]
-        ended = {}
-        while len(ended) < len(ids):
-            await asyncio.sleep(0.01)
-            ended = {
+        ids = {order["id"] for order in placed}
+
+        def ended():
+            return {
                 order["id"]: order
                 for order in updates
                 if order["id"] in ids and order["status"] in ("closed", "canceled")
             }
-        for order in ended.values():
+
+        await until(lambda: set(ended()) == ids)
+        for order in ended().values():
             agree(order, market)
         history = [row["data"] for row in market.rows if row["what"] == "fill"]
-        while len(trades) < len(history):
-            await asyncio.sleep(0.01)
-        assert {trade["id"] for trade in trades} == {fill["tradeId"] for fill in history}
-        while True:  # merged within 50 ms
-            balance = okx.balance
-            truth = market.balances()
-            if all(balance[asset]["total"] == float(each[0]) for asset, each in truth.items()):
-                break
-            await asyncio.sleep(0.01)
+        told = {fill["tradeId"]: fill for fill in history}
+        await until(lambda: {trade["id"] for trade in trades} == set(told))
+        for trade in trades:
+            assert trade["order"] == told[trade["id"]]["ordId"]
+
+        def totals_agree():
+            return all(
+                balances[-1][asset]["total"] == float(each[0])
+                for asset, each in market.balances().items()
+            )
+
+        await until(totals_agree)  # merged within 50 ms
         await agree_on_balances(okx, market)
         for watcher in watchers:
             watcher.cancel()
