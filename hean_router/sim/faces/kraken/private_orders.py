@@ -100,7 +100,9 @@ class KrakenRules(Rules):
         """In base if that is preferred, and there is enough of it."""
         if terms.note["fee"] == "base":
             fee = self._fee(account, listing, listing.base, base, maker=maker)
-            spare = account.balance(listing.base).free - base
+            # What a market order has still to sell is not locked.
+            selling = terms.qty if terms.px is None and terms.qty is not None else Decimal(0)
+            spare = account.balance(listing.base).free - selling
             if terms.side is Side.BUY or spare >= fee:
                 return listing.base, fee
         return self.fee(account, listing, terms.side, quote, base, maker=maker)
