@@ -33,13 +33,13 @@ from hean_router.venue.feed_events import (
     SessionEvent,
     StateChanged,
 )
+from hean_router.venue.feed_slot import Slot
+from hean_router.venue.lateness import Lateness
 from hean_router.venue.limiter import Limiter
 
 TICK_NS = 100 * MS  # how often timers are looked at: every bound below is good to this much
-AHEAD_MAX = 8  # so many messages from the future in a row; then it is our clock that was set
 OUTDATED_MAX = 3  # this many answers from caches in a row; then the venue counts anew
 BACKLOG_MAX = 20_000  # deltas kept per book while its snapshot is under way: minutes of traffic
-
 
 # What a codec may raise on a frame that is not what the protocol promises.
 _UNREADABLE = (
@@ -51,53 +51,6 @@ _UNREADABLE = (
     TypeError,
     RecursionError,  # brackets by the thousand
 )
-
-
-class _Slot:
-    """One book and what its session knows about it."""
-
-    __slots__ = (
-        "asked_ns",
-        "attempts",
-        "backlog",
-        "book",
-        "contradicted_ns",
-        "counts",
-        "gap_ns",
-        "inbound",
-        "moved",
-        "outdated",
-        "probe_after_ns",
-        "probed_version",
-        "probing",
-        "renew",
-        "retry_ns",
-        "seen_ns",
-        "suspicions",
-        "whole_ns",
-        "why",
-    )
-
-    def __init__(self, instrument: Instrument, depth: int) -> None:
-        self.book = Book(instrument, depth)
-        self.counts = BookCounts()
-        self.backlog: deque[Delta] = deque()
-        self.inbound = False  # a snapshot is under way: deltas are kept
-        self.asked_ns = 0  # when the book was asked for; 0 = not waiting
-        self.retry_ns = 0  # when to ask again; 0 = no plan
-        self.attempts = 0
-        self.outdated = 0  # fetched books in a row that were older than ours
-        self.why = ""  # why it is being asked for
-        self.renew = False  # its subscription is in doubt too, not only its book
-        self.whole_ns = 0  # since when it needs no resync; 0 = it does
-        self.gap_ns = 0  # how long it is usually silent: the longest of late, fading
-        self.seen_ns = 0  # its last change when we last looked
-        self.probing = False
-        self.probe_after_ns = 0
-        self.probed_version = 0
-        self.suspicions = 0  # probes in a row that contradicted a book that had not moved
-        self.contradicted_ns = 0  # since when a second stream contradicts it
-        self.moved: BookMoved | None = None
 
 
 class FeedSession:
@@ -120,17 +73,14 @@ class FeedSession:
         self.counts = SessionCounts()
         self.closing = ""  # why the venue will close this socket, once it has said so
         self._rng = rng
-        self._slots = {instrument: _Slot(instrument, codec.depth) for instrument in instruments}
+        self._slots = {instrument: Slot(instrument, codec.depth) for instrument in instruments}
         self._out: list[Command] = []
         self._paced: deque[Frame] = deque()
         self._pace = Limiter(RateLimit(spec.frames.capacity, spec.frames.per_ms), 0.8)
         self._open = False
-        self._stall_ns, self._late_ns = policy.fresh.stall_ns, policy.fresh.late_ns
+        self._stall_ns = policy.fresh.stall_ns
         self._heard_ns = self._pinged_ns = self._ticked_ns = 0
-        self._lag_ns: int | None = None  # least seen of our clock minus the venue's
-        self._late_since_ns = self._late_last_ns = 0
-        self._ahead = 0  # messages in a row whose time is ahead of all that came before
-        self._woke_until_ns = 0  # we slept: until then what does not say its age may have waited
+        self._late = Lateness(policy.fresh)
 
     # -------------------------------------------------------------------------- for readers
 
@@ -218,7 +168,7 @@ class FeedSession:
             return events
         self.counts.frames += 1
         self._look_awake(now_ns, events)
-        self._woke_until_ns = 0  # a library reads all that waits, and tells no ages
+        self._late.caught_up()  # a library reads all that waits, and tells no ages
         self._heard_ns = now_ns
         for event in said:
             self._on_event(event, now_ns, events)
@@ -308,15 +258,10 @@ class FeedSession:
         spec = self.spec
         self._look_awake(now_ns, events)
         self._ticked_ns = now_ns
-        if self._lag_ns is not None:
-            self._lag_ns += TICK_NS // 5_000  # clocks drift apart; 200 ppm is worse than any
         if spec.silence_ms and now_ns - self._heard_ns > spec.silence_ms * MS:
             self._drop(f"silent for {spec.silence_ms / 1000:g} s", now_ns, events)
             return events
-        if now_ns - self._late_last_ns > SECOND:
-            self._late_since_ns = 0
-        elif self._late_since_ns and now_ns - self._late_since_ns > 5 * SECOND:
-            # Not a hiccup: a queue before us that does not drain, or a clock that was set.
+        if self._late.stays_late(now_ns, TICK_NS):
             why = "what arrives is older than it should be, and stays so"
             self._drop(why, now_ns, events)
             return events
@@ -345,7 +290,7 @@ class FeedSession:
             case Notice():
                 self._on_notice(event, now_ns, events)
 
-    def _on_delta(self, slot: _Slot, delta: Delta, now_ns: int, events: list[SessionEvent]) -> None:
+    def _on_delta(self, slot: Slot, delta: Delta, now_ns: int, events: list[SessionEvent]) -> None:
         counts, book = slot.counts, slot.book
         counts.deltas += 1
         if slot.inbound:
@@ -367,10 +312,10 @@ class FeedSession:
         if delta.checksum is not None and not self._digest_holds(slot, delta.checksum):
             self._lose(slot, "checksum mismatch", now_ns, events)
             return
-        self._judge(slot, now_ns, self._doubt_of(delta, now_ns), events)
+        self._judge(slot, now_ns, self._late.doubt_of(delta, now_ns), events)
 
     def _on_snapshot(
-        self, slot: _Slot, new: Snapshot, now_ns: int, events: list[SessionEvent]
+        self, slot: Slot, new: Snapshot, now_ns: int, events: list[SessionEvent]
     ) -> None:
         slot.counts.snapshots += 1
         self._replace(slot, new, now_ns)
@@ -380,9 +325,9 @@ class FeedSession:
             self._lose(slot, "checksum mismatch in the snapshot", now_ns, events)
             return
         # Its time is that of the book's last change, however long ago: no sign of being late.
-        self._judge(slot, now_ns, self._unaged(now_ns), events)
+        self._judge(slot, now_ns, self._late.doubt(now_ns), events)
 
-    def _digest_holds(self, slot: _Slot, told: int) -> bool:
+    def _digest_holds(self, slot: Slot, told: int) -> bool:
         holds = self.codec.checksum(slot.book) == told
         if holds:
             slot.counts.checksums_ok += 1
@@ -390,7 +335,7 @@ class FeedSession:
             slot.counts.checksums_bad += 1
         return holds
 
-    def _judge(self, slot: _Slot, now_ns: int, doubt: str, events: list[SessionEvent]) -> None:
+    def _judge(self, slot: Slot, now_ns: int, doubt: str, events: list[SessionEvent]) -> None:
         """A whole message has been applied: say what the book is worth now.
 
         `doubt` is why it may be older than it should be; empty if it is not.
@@ -411,45 +356,14 @@ class FeedSession:
             slot.moved = BookMoved(book.instrument, book.live)
         events.append(slot.moved)
 
-    def _doubt_of(self, delta: Delta, now_ns: int) -> str:
-        """Why a delta may be older than deltas on this connection usually are."""
-        late_ns, sent_ns = self._late_ns, delta.sent_ns
-        if not late_ns:
-            return ""
-        if not (delta.bids or delta.asks):
-            return self._unaged(now_ns)  # a sign of life has no age
-        if not sent_ns:
-            return ""  # this venue tells no times: nothing better will come
-        lag, usual = now_ns - sent_ns, self._lag_ns
-        if usual is None:
-            self._lag_ns = lag
-            return self._unaged(now_ns)
-        if lag < usual:
-            if usual - lag > late_ns and self._ahead < AHEAD_MAX:
-                self._ahead += 1
-                return self._unaged(now_ns)  # from the future: it is no measure of the others
-            self._lag_ns = lag
-        self._ahead = 0
-        if lag - usual > late_ns:
-            self._late_since_ns = self._late_since_ns or now_ns
-            self._late_last_ns = now_ns
-            return "behind the venue's clock"
-        self._late_since_ns = self._woke_until_ns = 0
-        return ""
-
-    def _unaged(self, now_ns: int) -> str:
-        """Why what does not say its age may be old: it waited in the same queue as what does."""
-        behind = now_ns < self._woke_until_ns or self._late_since_ns
-        return "of unknown age, on a connection that is behind" if behind else ""
-
-    def _on_top(self, slot: _Slot, top: Top, now_ns: int, events: list[SessionEvent]) -> None:
+    def _on_top(self, slot: Slot, top: Top, now_ns: int, events: list[SessionEvent]) -> None:
         slot.counts.tops += 1
         book = slot.book
         if book.state not in {BookState.LIVE, BookState.STALE}:
             return
         if _agrees(top, book):
             # It came through the same queue: where that is behind, both are old.
-            if book.state is BookState.LIVE or not self._unaged(now_ns):
+            if book.state is BookState.LIVE or not self._late.doubt(now_ns):
                 self._confirm(slot, now_ns, events)
         elif not slot.contradicted_ns:
             slot.contradicted_ns = now_ns
@@ -476,7 +390,7 @@ class FeedSession:
         about = self.codec.about(data)
         if isinstance(fault, TooFine) and about is not None:
             self._out.append(Relist(about))
-        suspects: Iterable[_Slot] = self._slots.values()
+        suspects: Iterable[Slot] = self._slots.values()
         if about is not None and about in self._slots:
             suspects = [self._slots[about]]
         for slot in suspects:
@@ -484,7 +398,7 @@ class FeedSession:
 
     # -------------------------------------------------------------------------- fetched books
 
-    def _keep(self, slot: _Slot, delta: Delta, now_ns: int, events: list[SessionEvent]) -> None:
+    def _keep(self, slot: Slot, delta: Delta, now_ns: int, events: list[SessionEvent]) -> None:
         """Keep a delta for the snapshot that is under way, and ask for that if nobody has."""
         slot.backlog.append(delta)
         if len(slot.backlog) > BACKLOG_MAX:
@@ -493,7 +407,7 @@ class FeedSession:
             self._ask(slot, now_ns, events)
 
     def _on_fetched(
-        self, slot: _Slot, new: Snapshot, now_ns: int, events: list[SessionEvent]
+        self, slot: Slot, new: Snapshot, now_ns: int, events: list[SessionEvent]
     ) -> None:
         """Lay the backlog on the snapshot: drop what it contains, apply the rest in order."""
         assert new.fetched, "a streamed snapshot comes through `received`"
@@ -521,9 +435,9 @@ class FeedSession:
                 return
             slot.counts.passed_over += not applied
             backlog.popleft()
-        self._judge(slot, now_ns, self._unaged(now_ns), events)
+        self._judge(slot, now_ns, self._late.doubt(now_ns), events)
 
-    def _is_old(self, slot: _Slot, seq: int) -> bool:
+    def _is_old(self, slot: Slot, seq: int) -> bool:
         """Whether a fetched book at `seq` is older than what this connection has seen.
 
         The backlog (events after `seq`) must link to it, and together they must reach as far as
@@ -537,7 +451,7 @@ class FeedSession:
         slot.outdated += 1
         return slot.book.state is BookState.LIVE or slot.outdated <= OUTDATED_MAX
 
-    def _replace(self, slot: _Slot, new: Snapshot, now_ns: int) -> None:
+    def _replace(self, slot: Slot, new: Snapshot, now_ns: int) -> None:
         """Put `new` in the place of whatever was there."""
         if slot.book.state not in {BookState.LIVE, BookState.STALE}:
             slot.whole_ns = now_ns
@@ -548,7 +462,7 @@ class FeedSession:
 
     def _enter(
         self,
-        slot: _Slot,
+        slot: Slot,
         state: BookState,
         reason: str,
         now_ns: int,
@@ -560,7 +474,7 @@ class FeedSession:
             slot.moved = None
             events.append(StateChanged(book.instrument, old, state, reason, now_ns))
 
-    def _confirm(self, slot: _Slot, now_ns: int, events: list[SessionEvent]) -> None:
+    def _confirm(self, slot: Slot, now_ns: int, events: list[SessionEvent]) -> None:
         """Something has proved the book current without changing it: its silence was real."""
         slot.gap_ns = max(slot.gap_ns, now_ns - slot.book.changed_ns)
         slot.book.confirmed_ns = now_ns
@@ -568,7 +482,7 @@ class FeedSession:
         if slot.book.state is BookState.STALE:
             self._judge(slot, now_ns, "", events)
 
-    def _lose(self, slot: _Slot, reason: str, now_ns: int, events: list[SessionEvent]) -> None:
+    def _lose(self, slot: Slot, reason: str, now_ns: int, events: list[SessionEvent]) -> None:
         """Its proof has failed: nobody may read it, and it is asked for anew."""
         if slot.whole_ns and now_ns - slot.whole_ns > self.policy.settle_ns:
             slot.attempts = 0
@@ -581,7 +495,7 @@ class FeedSession:
             self._plan_resync(slot, reason, now_ns, events)
 
     def _plan_resync(
-        self, slot: _Slot, reason: str, now_ns: int, events: list[SessionEvent]
+        self, slot: Slot, reason: str, now_ns: int, events: list[SessionEvent]
     ) -> None:
         slot.why = reason
         slot.counts.resyncs += 1
@@ -593,7 +507,7 @@ class FeedSession:
         if not wait:
             self._ask(slot, now_ns, events)
 
-    def _backoff(self, slot: _Slot) -> int:
+    def _backoff(self, slot: Slot) -> int:
         """Nothing for the first attempt; then full jitter under a doubling bound."""
         attempt = slot.attempts
         slot.attempts += 1
@@ -602,7 +516,7 @@ class FeedSession:
         bound = min(self.policy.retry_max_ns, self.policy.retry_ns << min(attempt - 1, 10))
         return self._rng.randrange(bound // 4, bound)
 
-    def _ask(self, slot: _Slot, now_ns: int, events: list[SessionEvent]) -> None:
+    def _ask(self, slot: Slot, now_ns: int, events: list[SessionEvent]) -> None:
         """Ask for the book: one request under way, a bound on how long."""
         slot.asked_ns, slot.retry_ns = now_ns, 0
         if self.codec.fetches:
@@ -620,7 +534,7 @@ class FeedSession:
 
     # -------------------------------------------------------------------------- timers
 
-    def _look_at(self, slot: _Slot, now_ns: int, events: list[SessionEvent]) -> None:
+    def _look_at(self, slot: Slot, now_ns: int, events: list[SessionEvent]) -> None:
         fresh, book = self.policy.fresh, slot.book
         if slot.retry_ns and now_ns >= slot.retry_ns:
             self._ask(slot, now_ns, events)
@@ -652,7 +566,7 @@ class FeedSession:
             case _:
                 pass
 
-    def _doubt(self, slot: _Slot, now_ns: int, events: list[SessionEvent]) -> None:
+    def _doubt(self, slot: Slot, now_ns: int, events: list[SessionEvent]) -> None:
         """Ask for the top of a book that has been silent for longer than it usually is."""
         fresh, book = self.policy.fresh, slot.book
         if book.changed_ns != slot.seen_ns:
@@ -679,7 +593,7 @@ class FeedSession:
         if now_ns - self._ticked_ns <= fresh.stall_ns or not fresh.late_ns:
             return
         slept = (now_ns - self._ticked_ns) / SECOND
-        self._woke_until_ns = now_ns + self.policy.fresh.again_ns
+        self._late.slept(now_ns)
         for slot in self._slots.values():
             slot.probed_version = -1  # an answer under way was given before, or may have been
             if slot.book.state is BookState.LIVE:
