@@ -205,8 +205,8 @@ class Socket(kit.OrderSocket):
 
     def url(self, hosts: Mapping[str, str]) -> str:
         """The host beside the public one; one with a path of its own is taken as it stands."""
-        if "private.ws" in hosts:
-            url = hosts["private.ws"]
+        if "orders.ws" in hosts:
+            url = hosts["orders.ws"]
         else:
             url = hosts["spot.ws"] if "spot.ws" in hosts else hosts["ws"]
             url = url.replace("ws.kraken.com", "ws-auth.kraken.com")

@@ -81,8 +81,8 @@ class Socket(kit.OrderSocket):
 
     def url(self, hosts: Mapping[str, str]) -> str:
         """Beside the public one; a host with a path of its own is taken as it stands."""
-        if "private.ws" in hosts:
-            url = hosts["private.ws"]
+        if "orders.ws" in hosts:
+            url = hosts["orders.ws"]
         else:
             url = hosts["spot.ws"] if "spot.ws" in hosts else hosts["ws"]
         path = urlsplit(url).path.strip("/")

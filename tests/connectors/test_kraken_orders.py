@@ -382,7 +382,7 @@ def test_how_long_to_wait(text, wait_ms):
         (SPEC.hosts["beta"], "wss://beta-ws-auth.kraken.com/v2"),
         ({"ws": "ws://127.0.0.1:9/"}, "ws://127.0.0.1:9/v2"),
         ({"ws": "ws://127.0.0.1:9/own"}, "ws://127.0.0.1:9/own"),
-        ({"ws": "ws://a", "private.ws": "ws://b"}, "ws://b/v2"),
+        ({"ws": "ws://a", "orders.ws": "ws://b"}, "ws://b/v2"),
     ],
 )
 def test_where_the_private_socket_is(hosts, url):

@@ -292,7 +292,7 @@ def test_a_refusal_says_its_sub_code_and_its_text():
         ({"ws": "ws://127.0.0.1:9/"}, "ws://127.0.0.1:9/ws/v5/private"),
         ({"ws": "ws://127.0.0.1:9/ws/v5/public"}, "ws://127.0.0.1:9/ws/v5/private"),
         ({"ws": "ws://127.0.0.1:9/own/path"}, "ws://127.0.0.1:9/own/path"),
-        ({"ws": "ws://a", "private.ws": "ws://b"}, "ws://b/ws/v5/private"),
+        ({"ws": "ws://a", "orders.ws": "ws://b"}, "ws://b/ws/v5/private"),
     ],
 )
 def test_where_the_private_socket_is(hosts, url):
