@@ -395,9 +395,7 @@ class Desk:
     ) -> None:
         listing = self.exchange.listings[order.symbol]
         quote, base = listing.notional(trade.px, trade.qty), listing.qty(trade.qty)
-        fee_asset, fee = self.rules.charge(
-            account, listing, order.terms, quote, base, maker=maker
-        )
+        fee_asset, fee = self.rules.charge(account, listing, order.terms, quote, base, maker=maker)
         for asset in (listing.base, listing.quote, fee_asset):
             self._touch(account, asset, action)
         sign = 1 if order.side is Side.BUY else -1
