@@ -180,9 +180,6 @@ class Feed(kit.FeedCodec):
         params: dict[str, Any] = {"channel": "book", "symbol": symbols, "depth": self.depth}
         if method == "subscribe":
             params["snapshot"] = True
-            for symbol in symbols:
-                if (listed := self._listed.get(symbol)) is not None:
-                    listed.depth = self.depth  # whether or not its acknowledgement is seen
         return self._frame(method, params)
 
     def _frame(self, method: str, params: Mapping[str, Any]) -> kit.Frame:
