@@ -41,6 +41,8 @@ TICK_NS = 100 * MS  # how often timers are looked at: every bound below is good 
 OUTDATED_MAX = 3  # this many answers from caches in a row; then the venue counts anew
 BACKLOG_MAX = 20_000  # deltas kept per book while its snapshot is under way: minutes of traffic
 
+# Nothing is missing in it, whether or not it is current.
+_WHOLE = frozenset({BookState.LIVE, BookState.STALE})
 # What a codec may raise on a frame that is not what the protocol promises.
 _UNREADABLE = (
     MalformedFrame,
@@ -191,7 +193,7 @@ class FeedSession:
         if not self._open:
             return events
         slot.asked_ns = 0
-        if slot.book.state in {BookState.LIVE, BookState.STALE}:
+        if slot.book.state in _WHOLE:
             # Only a renewal failed: the book itself is as good as before.
             slot.inbound = False
             slot.backlog.clear()
@@ -209,7 +211,7 @@ class FeedSession:
         if not self._open:
             return events
         self._look_awake(now_ns, events)
-        if slot.book.state not in {BookState.LIVE, BookState.STALE}:
+        if slot.book.state not in _WHOLE:
             return events
         if slot.book.version != slot.probed_version:
             slot.suspicions = 0  # it moved while we asked: it is alive
@@ -359,7 +361,7 @@ class FeedSession:
     def _on_top(self, slot: Slot, top: Top, now_ns: int, events: list[SessionEvent]) -> None:
         slot.counts.tops += 1
         book = slot.book
-        if book.state not in {BookState.LIVE, BookState.STALE}:
+        if book.state not in _WHOLE:
             return
         if _agrees(top, book):
             # It came through the same queue: where that is behind, both are old.
@@ -403,7 +405,7 @@ class FeedSession:
         slot.backlog.append(delta)
         if len(slot.backlog) > BACKLOG_MAX:
             slot.backlog.popleft()
-        if not slot.asked_ns and slot.attempts == 0 and slot.book.state is not BookState.LIVE:
+        if not slot.asked_ns and slot.attempts == 0 and slot.book.state not in _WHOLE:
             self._ask(slot, now_ns, events)
 
     def _on_fetched(
@@ -449,11 +451,11 @@ class FeedSession:
         if slot.book.seq is None or end >= slot.book.seq:
             return False
         slot.outdated += 1
-        return slot.book.state is BookState.LIVE or slot.outdated <= OUTDATED_MAX
+        return slot.book.state in _WHOLE or slot.outdated <= OUTDATED_MAX
 
     def _replace(self, slot: Slot, new: Snapshot, now_ns: int) -> None:
         """Put `new` in the place of whatever was there."""
-        if slot.book.state not in {BookState.LIVE, BookState.STALE}:
+        if slot.book.state not in _WHOLE:
             slot.whole_ns = now_ns
         slot.book.snapshot(new, now_ns)
         slot.seen_ns = now_ns  # how long it took says nothing of how quiet the book is
@@ -529,7 +531,7 @@ class FeedSession:
             self._pace_out(self.codec.resubscribe(slot.book.instrument))
             self._send_paced(now_ns)
         slot.renew = False
-        if slot.book.state is not BookState.LIVE:
+        if slot.book.state not in _WHOLE:
             self._enter(slot, BookState.SYNCING, slot.why or "asked for", now_ns, events)
 
     # -------------------------------------------------------------------------- timers
@@ -542,7 +544,7 @@ class FeedSession:
             slot.asked_ns = now_ns  # our own frames still wait for their turn: nobody is late
         elif slot.asked_ns and now_ns - slot.asked_ns > fresh.sync_ns:
             slot.asked_ns = 0
-            if book.state is BookState.LIVE:
+            if book.state in _WHOLE:
                 slot.inbound = False
                 slot.backlog.clear()
             else:

@@ -348,6 +348,11 @@ def test_a_renewal_that_fails_while_stale_leaves_the_book_whole():
     assert rig.state() is STALE
     rig.failed()
     assert rig.state() is STALE
+    rig.wait(25)  # nor does one that never comes
+    assert rig.state() is STALE
+    assert len(rig.asks()) == 3
+    rig.probed(bid=9_598, ask=10_001)
+    assert rig.state() is LIVE
 
 
 def test_a_renewal_older_than_the_book_is_not_taken():
