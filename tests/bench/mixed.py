@@ -104,7 +104,8 @@ def _collect(
             streams.append(Stream(label, instruments[0].part, instruments))
         stream = streams[open_now[name]]
         if record.kind == "http":
-            stream.answers.append(record.raw)
+            if b'"lastUpdateId"' in record.raw[:200]:
+                stream.answers.append(record.raw)
         elif record.kind == "recv":
             stream.first = len(frames) if stream.first < 0 else stream.first
             stream.frames += 1
