@@ -176,6 +176,14 @@ WIRES = {
 }
 
 
+ALIVE = {  # frames that say nothing of books
+    "binance": b'{"result":[],"id":999}',
+    "bybit": b'{"success":true,"ret_msg":"pong","op":"ping"}',
+    "kraken": b'{"channel":"heartbeat"}',
+    "okx": b"pong",
+}
+
+
 def wire_of(venue: str, part: kit.Part, depth: int = 0) -> Wire:
     wire = WIRES[venue, part]
     return replace(wire, depth=depth) if depth else wire

@@ -139,9 +139,11 @@ def loss_noticed_one_frame_late(patch):
     waiting = []
 
     def lose(session, slot, reason, now_ns, events):
-        if slot in waiting or "does not build" not in reason:
-            _lose(session, slot, reason, now_ns, events)
-        waiting.append(slot)
+        if "does not build" in reason and slot not in waiting:
+            waiting.append(slot)
+            return
+        _lose(session, slot, reason, now_ns, events)
+        waiting[:] = [other for other in waiting if other is not slot]
 
     patch.setattr(FeedSession, "_lose", lose)
 

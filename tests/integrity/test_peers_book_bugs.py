@@ -26,6 +26,7 @@ from hean_router.venue import (
 )
 from tests.integrity.naive import Naive, plain
 from tests.integrity.streams import (
+    ALIVE,
     LINEAR,
     MS,
     ORIGIN,
@@ -230,7 +231,7 @@ def test_ccxt_29485_a_frozen_side_is_found(venue, part, side):
     lost_after = None
     for second in range(40):
         client.due(1)
-        client.hear(b'{"channel":"heartbeat"}' if venue == "kraken" else _alive(venue))
+        client.hear(ALIVE[venue])
         for command in client.commands:
             if isinstance(command, ProbeTop) and command.instrument is instrument:
                 top = carried(
@@ -245,15 +246,6 @@ def test_ccxt_29485_a_frozen_side_is_found(venue, part, side):
             break
     assert lost_after is not None
     assert lost_after <= 35
-
-
-def _alive(venue):
-    """A frame that says nothing of books."""
-    return {
-        "binance": b'{"result":null,"id":999}',
-        "bybit": b'{"success":true,"ret_msg":"pong","op":"ping"}',
-        "okx": b"pong",
-    }[venue]
 
 
 # ------------------------------------------------------------------------------ 24
