@@ -32,7 +32,7 @@ TITLES = (
     "µs a frame", "frames", "ours", "python", "decode", "sorted", "+crc", "ccxt.pro",
     "sorted/", "ccxt/", "py: sorted/", "ccxt/", "",
 )  # fmt: skip
-ROUNDS, FRAMES_A_TURN = 5, 2_000
+ROUNDS, FRAMES_A_TURN = 5, 1_000
 AIM = (2.0, 1.0)  # times the speed of ccxt.pro, and of a SortedDict that does the same checks
 # What the Python alone holds where it falls short of the aim: text to whole numbers and the states
 # around a book cost more than floats and none.  Missing here: the aim itself.

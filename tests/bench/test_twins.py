@@ -19,7 +19,7 @@ from tests.native.twins import needs_native
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = (22, 8, 9, 9, 8)
-ROUNDS, WARM = 7, 1
+ROUNDS, WARM = 5, 1
 WORTH = 1.3  # what the twin must gain on frames that change a book, to be worth its keep
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600), needs_native]
