@@ -116,7 +116,8 @@ class Watch:
         self.draining = False
         self.tainted = False  # a spoiled frame was accepted since the last clean snapshot
         self.window: tuple[Decimal | None, Decimal | None] = (None, None)  # what was fetched
-        self.delivered: deque[Said] = deque(maxlen=KEPT)  # only where books are fetched
+        # Only where books are fetched: what was heard, and whether it was as it was sent.
+        self.delivered: deque[tuple[Said, bool]] = deque(maxlen=KEPT)
         self.newest = 0  # of what was delivered as it was sent
 
     @property
@@ -126,7 +127,7 @@ class Watch:
     def take(self, said: Said, *, spoiled: bool) -> bool:
         """One message, read whole.  False if it must lose the book."""
         if self.trial.fetches:
-            self.delivered.append(said)
+            self.delivered.append((said, spoiled))
             if not spoiled:
                 self.newest = max(self.newest, said.seq or 0)
         if said.kind == "S":
@@ -175,19 +176,19 @@ class Watch:
         """Behind a fetched snapshot that made the session's book LIVE: lay what was heard on it."""
         self.book = base.copy()
         self.window = base.window(WINDOW)
-        at, first = start, True
+        at, first, self.tainted = start, True, False
         while at < end:
             nexts = [
-                said
-                for said in self.delivered
+                (said, spoiled)
+                for said, spoiled in self.delivered
                 if said.prev is not None
                 and (said.prev == at or (first and said.prev < at < (said.seq or 0)))
             ]
             if not nexts:
                 raise Missed(f"LIVE at {end}, but nothing heard leads there from {at}")
-            said = nexts[-1]
+            said, spoiled = nexts[-1]
             self.book.apply(said)
-            self.last = said
+            self.last, self.tainted = said, self.tainted or spoiled
             at, first = said.seq or 0, False
         if at != end:
             raise Missed(f"LIVE at {end}, but what was heard leads to {at}")
