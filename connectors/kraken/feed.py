@@ -235,10 +235,17 @@ class Feed(kit.FeedCodec):
             raise ValueError("neither a channel nor an answer that we know")
         listed = self._listed.get(result.symbol)
         if listed is not None and result.channel == "book" and method == "subscribe":
-            listed.depth = result.depth
+            listed.depth = self._told_depth(result.depth, message.req_id)
         kind = kit.NoticeKind.SUBSCRIBED if method == "subscribe" else kit.NoticeKind.INFO
         text = f"{method} {result.channel} {result.symbol}".strip()
         return (kit.Notice(kind, text, listed.instrument if listed else None),)
+
+    def _told_depth(self, depth: int, req_id: object) -> int:
+        """An acknowledged depth; 0 where it does not say.  Books are cut to it: no other will do."""
+        ours = isinstance(req_id, int) and req_id in self._asked
+        if depth not in (0, self.depth) if ours else depth not in (0, *DEPTHS):
+            raise ValueError(f"a book of depth {depth}")
+        return depth
 
     def _refused(self, message: _Message) -> kit.Notice:
         """A refusal; about an instrument where it is its book that we are not given."""

@@ -51,6 +51,7 @@ _UNREADABLE = (
     KeyError,
     IndexError,
     TypeError,
+    OverflowError,  # a number that no book can hold
     RecursionError,  # brackets by the thousand
 )
 

@@ -344,6 +344,7 @@ def test_one_side_alone_is_a_book():
         IndexError("level without a quantity"),
         TypeError("unhashable"),
         RecursionError("brackets by the thousand"),
+        OverflowError("int too big to convert"),
         UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
     ],
 )
