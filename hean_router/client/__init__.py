@@ -1,0 +1,1 @@
+"""Floor 8: a client of the REST face, for programs."""

@@ -1,0 +1,1 @@
+"""Floor 4: one event in; rows and commands out."""

@@ -1,0 +1,1 @@
+"""Floor 2: may we.  Pure rules, worst-case reservations, the kill switch."""

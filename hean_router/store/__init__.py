@@ -1,0 +1,1 @@
+"""Floor 6: what is remembered: the journal, and the query store fed from it."""

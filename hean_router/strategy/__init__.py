@@ -1,0 +1,1 @@
+"""Floor 3: opinions: what to want, and when."""
