@@ -1,1 +1,18 @@
 """Floor 2: what became of every order.  State changes by `apply(row)` alone."""
+
+from hean_router.oms.model import Child, Parent
+from hean_router.oms.orders import Breach, Orders
+from hean_router.oms.states import LIVE, NEXT, SAW, ChildStatus, Learned, after
+
+__all__ = [
+    "LIVE",
+    "NEXT",
+    "SAW",
+    "Breach",
+    "Child",
+    "ChildStatus",
+    "Learned",
+    "Orders",
+    "Parent",
+    "after",
+]
