@@ -1,5 +1,6 @@
 """Floor 2: what became of every order.  State changes by `apply(row)` alone."""
 
+from hean_router.oms.intake import FeesOf, intake
 from hean_router.oms.model import Child, Parent
 from hean_router.oms.orders import Breach, Orders
 from hean_router.oms.states import LIVE, NEXT, SAW, ChildStatus, Learned, after
@@ -11,8 +12,10 @@ __all__ = [
     "Breach",
     "Child",
     "ChildStatus",
+    "FeesOf",
     "Learned",
     "Orders",
     "Parent",
     "after",
+    "intake",
 ]
