@@ -1,0 +1,169 @@
+"""Whether one order may leave for one venue.  The only maker of `Approved`."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from hean_router.domain.instrument import Side
+from hean_router.domain.order import Approved, ChildOrder
+from hean_router.domain.record import ParentPlaced
+from hean_router.risk import rules
+from hean_router.risk.admit import gauge_lines
+from hean_router.risk.exact import share_up
+from hean_router.risk.exposure import measure
+from hean_router.risk.folded import Folded
+from hean_router.risk.model import Denied, RiskView
+from hean_router.risk.scopes import Scopes, paced, priced
+
+
+def review(
+    child: ChildOrder,
+    placed: ParentPlaced,
+    view: RiskView,
+    folded: Folded,
+    scopes: Scopes,
+    ahead: Sequence[ChildOrder] = (),
+) -> Approved | Denied:
+    """Approve the child, or say why not.
+
+    `ahead` are children approved in this step whose rows have not been applied yet: they count.
+    """
+    assert child.account == placed.intent.account, "a child trades for its parent's account"
+    look = _Look(child, placed, view, folded, scopes, ahead)
+    for rule in _RULES:
+        if denied := rule(look):
+            return denied
+    return Approved(child)
+
+
+class _Look:
+    """A child with what its rules need."""
+
+    __slots__ = (
+        "account", "ahead", "bounds", "child", "folded", "placed", "px", "qty", "reducing",
+        "scopes", "side", "symbol", "venue", "view",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        child: ChildOrder,
+        placed: ParentPlaced,
+        view: RiskView,
+        folded: Folded,
+        scopes: Scopes,
+        ahead: Sequence[ChildOrder],
+    ) -> None:
+        of = child.instrument
+        self.child, self.placed, self.view = child, placed, view
+        self.folded, self.scopes, self.ahead = folded, scopes, ahead
+        self.account, self.side, self.venue = child.account, child.side, str(of.venue)
+        self.symbol = str(of.pair)
+        self.qty = of.qty_decimal(child.qty)
+        # A market order may trade down to what its parent was let through with.
+        self.px = placed.worst_px if child.px is None else of.px_decimal(child.px)
+        self.bounds = scopes.order(self.account, self.symbol, self.venue)
+        cell = folded.cell(self.account, self.symbol)
+        before = sum(
+            (
+                one.instrument.qty_decimal(one.qty)
+                for one in ahead
+                if one.account == self.account
+                and one.side is self.side
+                and one.instrument.pair == of.pair
+            ),
+            start=Decimal(0),
+        )
+        self.reducing = cell.reduces_out(self.side, before + self.qty)
+
+
+def _state(at: _Look) -> Denied | None:
+    return rules.state(at.folded.state, at.folded.reason, at.reducing)
+
+
+def _health(at: _Look) -> Denied | None:
+    return rules.venue_health(at.venue, at.view.venue_why.get((at.venue, at.account)))
+
+
+def _rate(at: _Look) -> Denied | None:
+    more = 1 + sum(one.account == at.account for one in at.ahead)
+    bounds = at.scopes.account(at.account)
+    return paced("orders", at.account, bounds, at.folded, more, at.view.now_ns)
+
+
+def _open(at: _Look) -> Denied | None:
+    folded, scopes, ahead = at.folded, at.scopes, at.ahead
+    here = sum(one.instrument.venue == at.venue for one in ahead)
+    mine = sum(one.account == at.account for one in ahead)
+    total, by_account, by_venue = (
+        bounds.open_orders_max
+        for bounds in (scopes.portfolio, scopes.account(at.account), scopes.venue(at.venue))
+    )
+    live_account = folded.live_account.get(at.account, 0) + mine
+    live_venue = folded.live_venue.get(at.venue, 0) + here
+    return (
+        rules.open_orders("the portfolio", total, folded.live_total + len(ahead), 1)
+        or rules.open_orders(f"account {at.account}", by_account, live_account, 1)
+        or rules.open_orders(f"venue {at.venue}", by_venue, live_venue, 1)
+    )
+
+
+def _price(at: _Look) -> Denied | None:
+    denied, _ = priced(at.bounds, at.symbol, at.side, at.px, at.view)
+    return denied or rules.within_parent(at.side, at.px, at.placed.worst_px)
+
+
+def _notional(at: _Look) -> Denied | None:
+    # Its part of what was reserved: no rate is needed, none that moved meanwhile can surprise.
+    placed = at.placed
+    return rules.order_notional(at.bounds, share_up(placed.worst_usd, at.qty, placed.qty))
+
+
+def _crossing(at: _Look) -> Denied | None:
+    other = Side.SELL if at.side is Side.BUY else Side.BUY
+    return rules.self_cross(at.side, at.px, at.folded.resting(at.symbol, other))
+
+
+def _loss(at: _Look) -> Denied | None:
+    if at.reducing:
+        return None
+    limit = at.scopes.account(at.account).daily_loss_max
+    total = at.scopes.portfolio.daily_loss_max
+    return rules.daily_loss(at.account, limit, total, at.view.day_pnl)
+
+
+def _venue_exposure(at: _Look) -> Denied | None:
+    """Only here is it known at which venue a position will be."""
+    bounds = at.scopes.venue(at.venue)
+    if bounds.gross_max is None and bounds.net_max is None:
+        return None
+    cell = at.folded.venue_cell(at.venue, at.account, at.symbol)
+    worth, cells = at.scopes.worth(at.folded, at.view), at.folded.at_venue[at.venue].values()
+    moved = [(cell, at.side, at.qty)]
+    for one in at.ahead:
+        if one.instrument.venue == at.venue:
+            of = one.instrument
+            where = at.folded.venue_cell(at.venue, one.account, str(of.pair))
+            moved.append((where, one.side, of.qty_decimal(one.qty)))
+    scope = f"venue {at.venue}"
+    for where, side, qty in moved:
+        where.open(side, qty)
+    try:
+        after = gauge_lines(scope, measure(cells, worth), bounds)
+        cell.open(at.side, -at.qty)
+        before = gauge_lines(scope, measure(cells, worth), bounds)
+        cell.open(at.side, at.qty)
+    finally:
+        for where, side, qty in moved:
+            where.open(side, -qty)
+    for (code, _, was, _), (_, _, amount, limit) in zip(before, after, strict=True):
+        if amount is None:
+            if not at.reducing:
+                return Denied("no_rate", f"no rate that is fresh enough to value {scope}")
+        elif denied := rules.exposure(code, scope, was, amount, limit):
+            return denied
+    return None
+
+
+# In this order: what stops everything, what the world forbids, what this order does.
+_RULES = (
+    _state, _health, _rate, _open, _price, _notional, _crossing, _loss, _venue_exposure,
+)  # fmt: skip
