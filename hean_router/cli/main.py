@@ -322,6 +322,14 @@ def sim(
         Path | None,
         typer.Option(help="Folder for every order, fill and balance change: a file a venue."),
     ] = None,
+    tiers: Annotated[
+        str,
+        typer.Option(help="Fee tiers: okx=0.0005/0.0002,… (taker/maker); default: the lowest."),
+    ] = "",
+    stray_bps: Annotated[
+        float,
+        typer.Option(min=0, max=500, help="How far one venue strays from the others, at times."),
+    ] = 0.0,
     port_base: Annotated[
         int, typer.Option(min=0, max=65_000, help="First port, one up a venue; 0 = any free.")
     ] = 0,
@@ -340,6 +348,8 @@ def sim(
         faults=faults,
         limits=limits,
         log=log,
+        tiers=tiers,
+        stray_bps=stray_bps,
         port_base=port_base,
         until_eof=until_eof,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 
@@ -16,6 +17,7 @@ from hean_router.sim.contract import Face, Options
 from hean_router.sim.fault_spec import FaultSpec, FaultSpecError, parse, words
 from hean_router.sim.faults import Faults
 from hean_router.sim.history_file import HistoryFiles
+from hean_router.sim.market import Pace
 from hean_router.sim.replay_face import replay as play
 from hean_router.sim.simulator import Simulator, simulate
 from hean_router.venue.registry import nearest
@@ -30,6 +32,8 @@ def serve(
     faults: str,
     limits: str,
     log: Path | None = None,
+    tiers: str = "",
+    stray_bps: float = 0,
     port_base: int,
     until_eof: bool,
 ) -> None:
@@ -53,8 +57,12 @@ def serve(
     options = Options(limits=limits_factor(limits))
     clock, spec = steady_clock(), fault_spec(faults)
     files = _history(log, venues)
+    fees, pace = fee_tiers(tiers, venues), Pace(stray_ppm=int(stray_bps * 100))
     simulators = [
-        _simulator(venue, seed, clock, symbols, options, replay, spec, files) for venue in venues
+        _replayed(venue, replay, Random(seed), options, spec, clock())
+        if replay is not None
+        else _simulator(venue, seed, clock, symbols, options, spec, files, fees.get(venue), pace)
+        for venue in venues
     ]
     try:
         run(_serve(simulators, clock, port_base, until_eof))
@@ -90,6 +98,29 @@ def limits_factor(text: str) -> float | None:
     return factor
 
 
+def fee_tiers(text: str, venues: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Fees by venue, taker and maker in 1e-8, of `VENUE=TAKER/MAKER,…` as fractions.
+
+    >>> fee_tiers("okx=0.0005/0.0002", ["okx", "kraken"])
+    {'okx': (50000, 20000)}
+    """
+    out = {}
+    for item in filter(None, text.split(",")):
+        venue, _, rates = item.partition("=")
+        taker, slash, maker = rates.partition("/")
+        fix = "write okx=0.0005/0.0002: taker and maker, as fractions of notional"
+        if venue not in venues or not slash:
+            raise CommandError(f"--tiers {item!r} is not VENUE=TAKER/MAKER of a venue named", fix)
+        try:
+            both = [Decimal(rate).scaleb(8) for rate in (taker, maker)]
+            if any(not one.is_finite() or one % 1 or abs(one) > 10_000_000 for one in both):
+                raise ValueError
+        except (ArithmeticError, ValueError):
+            raise CommandError(f"--tiers {item!r}: no fee of at most 10 % and 1e-8", fix) from None
+        out[venue] = (int(both[0]), int(both[1]))
+    return out
+
+
 def _history(folder: Path | None, venues: Sequence[str]) -> HistoryFiles | None:
     """Files for the venues' histories, if they are wanted."""
     if folder is None:
@@ -107,12 +138,11 @@ def _simulator(
     clock: Clock,
     symbols: Sequence[str],
     options: Options,
-    replay: Path | None,
     faults: FaultSpec | None,
     files: HistoryFiles | None,
+    fees_e8: tuple[int, int] | None,
+    pace: Pace,
 ) -> Simulator:
-    if replay is not None:
-        return _replayed(venue, replay, Random(seed), options, faults, clock())
     try:
         simulator, _ = simulate(
             venue,
@@ -122,6 +152,8 @@ def _simulator(
             options=options,
             faults=faults,
             history=files.writer(venue) if files is not None else None,
+            fees_e8=fees_e8,
+            pace=pace,
         )
     except ValueError as fault:
         raise CommandError(f"{venue}: {fault}", "see --symbols in `hean sim --help`") from None

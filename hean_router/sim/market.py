@@ -102,18 +102,48 @@ def fair_px(seed: int, listing: Listing, origin_ns: int, step_ppb: int) -> Walk:
     return Walk(rng, start, origin_ns, 100 * _MS, step_ppb, pull_ppm=20)
 
 
+class Premium:
+    """How far a venue's makers stray from the fair price: now and then, for a few seconds.
+
+    In ppm, 0 most of the time.  Drawn second by second, so it depends on nothing but the seed.
+    """
+
+    CHANCE_PERMILLE = 60  # that it begins in a given second
+
+    def __init__(self, rng: Random, origin_ns: int, most_ppm: int) -> None:
+        self._rng, self._origin_ns, self._most_ppm = rng, origin_ns, most_ppm
+        self._second, self._ends, self._ppm = -1, 0, 0
+
+    def at(self, now_ns: int) -> int:
+        """The premium then; times must not fall."""
+        if not self._most_ppm:
+            return 0
+        second = max(0, (now_ns - self._origin_ns) // _SECOND)
+        while self._second < second:
+            self._second += 1
+            if self._second >= self._ends:
+                self._ppm = 0
+                if self._rng.randrange(1000) < self.CHANCE_PERMILLE:
+                    size = self._rng.randint(self._most_ppm // 2, self._most_ppm)
+                    self._ppm = size if self._rng.random() < 0.5 else -size
+                    self._ends = self._second + self._rng.randint(2, 5)
+        return self._ppm
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How busy a market is.
 
     `updates_per_s` actions per listing and second; `levels` aimed at on each side;
-    `taker_permille` of the actions take; `step_ppb` is the fair price's largest move in 100 ms.
+    `taker_permille` of the actions take; `step_ppb` is the fair price's largest move in 100 ms;
+    `stray_ppm` is how far, at most, one venue strays from the others now and then.
     """
 
     updates_per_s: int = 20
     levels: int = 120
     taker_permille: int = 80
     step_ppb: int = 5_000
+    stray_ppm: int = 0
 
     def __post_init__(self) -> None:
         if self.updates_per_s < 1 or self.levels < 1:
@@ -191,6 +221,7 @@ class _Trader:
         self._noise = Walk(
             split(seed, "noise", *names), 1_000_000_000, origin_ns, _SECOND, 30_000, 50_000
         )
+        self._premium = Premium(split(seed, "premium", *names), origin_ns, pace.stray_ppm)
         self._clock = split(seed, "clock", *names)
         self._choice = split(seed, "choice", *names)
         self._making = split(seed, "making", *names)
@@ -242,7 +273,8 @@ class _Trader:
 
     def _view_e12(self, now_ns: int) -> int:
         """The fair price as this venue sees it: late, and a little off."""
-        return self._fair.at(now_ns - self._delay_ns) * self._noise.at(now_ns) // 1_000_000_000
+        view = self._fair.at(now_ns - self._delay_ns) * self._noise.at(now_ns) // 1_000_000_000
+        return view + view * self._premium.at(now_ns) // 1_000_000
 
     def _edge(self, side: Side, view: int) -> int:
         """The best price, in ticks, at which makers quote a side; bids stay below asks."""

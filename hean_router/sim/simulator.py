@@ -74,6 +74,7 @@ def simulate(
     faults: FaultSpec | None = None,
     balances: Mapping[str, Decimal] | None = None,
     history: History | None = None,
+    fees_e8: tuple[int, int] | None = None,
 ) -> tuple[Simulator, Exchange]:
     """A venue with a seeded market, its books filled, ready at `origin_ns`; and its exchange.
 
@@ -82,10 +83,15 @@ def simulate(
     The exchange is the oracle: what any client of this venue should have in its book.
     A venue that takes orders has accounts (`Simulator.accounts`), each with `balances` or plenty of
     everything; `history` gets all that becomes of their orders, in the venue's terms.
+    `fees_e8` is the tier of every account, taker and maker, in 1e-8 of notional, instead of the
+    venue's lowest.
     ValueError: no such venue, or a symbol it cannot list.
     """
     module = faces.load(venue)
     listings = module.listings(module.SYMBOLS if symbols is None else symbols)
+    if fees_e8 is not None:
+        taker, maker = fees_e8
+        listings = [replace(one, taker_fee_e8=taker, maker_fee_e8=maker) for one in listings]
     ids = split(seed, "ids", venue)
     exchange = Exchange(
         venue,

@@ -15,7 +15,7 @@ from hean_router.sim.faces.kraken.facts import listings
 
 __all__ = ["KEY_STYLES", "SYMBOLS", "KrakenFace", "face", "listings"]
 
-SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "USDT/USD")
 
 KEY_STYLES = (KeyStyle("kraken", key_length=56),)
 
