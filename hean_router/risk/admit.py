@@ -4,15 +4,15 @@ Looks at rows that were applied, and at all legs of the one question together: w
 apply the `ParentPlaced` rows before the next question.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 from hean_router.domain.instrument import Side
 from hean_router.domain.limits import Bounds
 from hean_router.risk import rules
 from hean_router.risk.exact import ZERO, money_up
-from hean_router.risk.exposure import Gauge, Worth, measure
-from hean_router.risk.folded import Cell, Folded
+from hean_router.risk.exposure import Gauge, Worth, measure, measure_all
+from hean_router.risk.folded import Folded
 from hean_router.risk.model import Denied, Proposed, RiskView
 from hean_router.risk.scopes import Scopes, paced, priced
 
@@ -59,7 +59,7 @@ def admit(
             reserved.append(answer)
             leg.cell.open(leg.side, leg.proposed.qty)
             done.append(leg)
-        after = _lines(legs, folded.cells.values(), worth, scopes)
+        after = _lines(legs, folded, worth, scopes)
     finally:
         for leg in done:
             leg.cell.open(leg.side, -leg.proposed.qty)
@@ -126,9 +126,7 @@ def _single(
     return usd
 
 
-def _lines(
-    legs: Sequence[_Leg], cells: Iterable[Cell], worth: Worth, scopes: Scopes
-) -> list[_Line]:
+def _lines(legs: Sequence[_Leg], folded: Folded, worth: Worth, scopes: Scopes) -> list[_Line]:
     """Every limit on exposure that these legs touch, and what stands against it."""
     lines: list[_Line] = []
     for leg in {id(leg.cell): leg for leg in legs}.values():
@@ -141,16 +139,14 @@ def _lines(
             if leg.cell.worst:
                 worst = None if px is None else leg.cell.worst * px
                 lines.append(("limit_position", scope, worst, money_max))
-    accounts, symbols = (
-        {leg.account: Gauge() for leg in legs},
-        {leg.symbol: Gauge() for leg in legs},
-    )
-    whole = measure(cells, worth, accounts, symbols)
-    for name, gauge in symbols.items():
+    for name in {leg.symbol: None for leg in legs}:
+        gauge = measure(folded.by_symbol[name], worth)
         lines += gauge_lines(f"symbol {name}", gauge, scopes.symbol(name))
-    for name, gauge in accounts.items():
-        lines += gauge_lines(f"account {name}", gauge, scopes.account(name))
-    return lines + gauge_lines("the portfolio", whole, scopes.portfolio)
+    accounts, whole = measure_all(folded, worth)
+    for name in {leg.account: None for leg in legs}:
+        lines += gauge_lines(f"account {name}", accounts[name], scopes.account(name))
+    lines += gauge_lines("the portfolio", whole, scopes.portfolio)
+    return lines
 
 
 def gauge_lines(scope: str, gauge: Gauge, bounds: Bounds) -> list[_Line]:
@@ -175,7 +171,7 @@ def _worse(
     """Of limits that are passed afterwards: the first that these legs make worse."""
     if folded.state != "normal":
         return None  # nothing but reducing legs came this far: getting out needs no room
-    before = {line[:2]: line[2] for line in _lines(legs, folded.cells.values(), worth, scopes)}
+    before = {line[:2]: line[2] for line in _lines(legs, folded, worth, scopes)}
     for code, scope, amount, limit in over:
         if amount is None:
             if all(leg.reducing for leg in legs):

@@ -6,15 +6,12 @@ it sums up to, everything bought or everything sold.  A position at zero needs n
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from types import MappingProxyType
 
 from hean_router.domain.instrument import Pair
 from hean_router.domain.rates import Rates
 from hean_router.risk.exact import ONE, ZERO
 from hean_router.risk.folded import Cell, Folded
 from hean_router.risk.rules import MS
-
-NOBODY: "Mapping[str, Gauge]" = MappingProxyType({})
 
 
 class Worth:
@@ -34,7 +31,7 @@ class Worth:
     ) -> None:
         self._folded, self._rates, self._mids = folded, rates, mids
         self._reporting, self._oldest_ns = reporting, now_ns - stale_ms * MS
-        self._base: dict[str, Decimal | None] = {}
+        self._base: dict[str, Decimal] = {}
 
     def asset(self, asset: str) -> Decimal | None:
         """Of one unit of the asset; None without a rate that is fresh enough."""
@@ -45,13 +42,14 @@ class Worth:
 
     def base(self, symbol: str) -> Decimal | None:
         """Of one unit of the symbol's base: by its own rate, else by the mid and the quote's."""
-        if symbol in self._base:
-            return self._base[symbol]
+        if (known := self._base.get(symbol)) is not None:
+            return known
         _, pair = self._folded.pair(symbol)
         px = self.asset(pair.base)
         if px is None:
             px = self._by_mid(symbol, pair)
-        self._base[symbol] = px
+        if px is not None:
+            self._base[symbol] = px
         return px
 
     def _by_mid(self, symbol: str, pair: Pair) -> Decimal | None:
@@ -75,31 +73,38 @@ class Gauge:
         """The larger of both ways."""
         return max(abs(self.up), abs(self.down))
 
+    def add(self, other: "Gauge") -> None:
+        """That scope is a part of this one."""
+        self.gross += other.gross
+        self.up += other.up
+        self.down += other.down
+        self.lacking = self.lacking or other.lacking
 
-def measure(
-    cells: Iterable[Cell],
-    worth: Worth,
-    accounts: Mapping[str, Gauge] = NOBODY,
-    symbols: Mapping[str, Gauge] = NOBODY,
-) -> Gauge:
-    """The whole of `cells`; what belongs to the accounts and symbols named, into theirs too."""
-    whole = Gauge()
+
+def measure(cells: Iterable[Cell], worth: Worth) -> Gauge:
+    """All of `cells` together."""
+    gross = ups = downs = ZERO
+    gauge = Gauge()
     for cell in cells:
-        if not cell.up and not cell.down:
+        up, down = cell.up, cell.down
+        if not up and not down:
             continue
-        gauges = [whole]
-        if (gauge := accounts.get(cell.account)) is not None:
-            gauges.append(gauge)
-        if (gauge := symbols.get(cell.symbol)) is not None:
-            gauges.append(gauge)
         px = worth.base(cell.symbol)
         if px is None:
-            for gauge in gauges:
-                gauge.lacking = cell.symbol
+            gauge.lacking = cell.symbol
             continue
-        up, down, gross = cell.up * px, cell.down * px, cell.worst * px
-        for gauge in gauges:
-            gauge.gross += gross
-            gauge.up += up
-            gauge.down += down
-    return whole
+        up, down = up * px, down * px
+        gross += max(up, -down)
+        ups += up
+        downs += down
+    gauge.gross, gauge.up, gauge.down = gross, ups, downs
+    return gauge
+
+
+def measure_all(folded: Folded, worth: Worth) -> tuple[dict[str, Gauge], Gauge]:
+    """By account, and all of them together."""
+    accounts = {name: measure(cells, worth) for name, cells in folded.by_account.items()}
+    whole = Gauge()
+    for gauge in accounts.values():
+        whole.add(gauge)
+    return accounts, whole

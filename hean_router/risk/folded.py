@@ -70,8 +70,8 @@ class Cell:
 
     @property
     def worst(self) -> Decimal:
-        """The largest position either way."""
-        return max(abs(self.up), abs(self.down))
+        """The largest position either way; `up` is never below `down`."""
+        return max(self.up, -self.down)
 
     def filled(self) -> "Cell":
         """The same with nothing open."""
@@ -169,6 +169,8 @@ class Folded:
         self.parents: dict[str, LiveParent] = {}
         self.children: dict[str, HeldChild] = {}
         self.cells: dict[tuple[str, str], Cell] = {}  # by account, symbol
+        self.by_account: dict[str, list[Cell]] = {}  # the same cells
+        self.by_symbol: dict[str, list[Cell]] = {}
         self.at_venue: dict[str, dict[tuple[str, str], Cell]] = {}
         self.reserved_usd = ZERO
         self.reserved: dict[tuple[str, str, str], Decimal] = {}  # by venue, account, asset
@@ -196,6 +198,8 @@ class Folded:
         """All venues' position of that symbol in that account."""
         if (cell := self.cells.get((account, symbol))) is None:
             cell = self.cells[account, symbol] = Cell(account, symbol)
+            self.by_account.setdefault(account, []).append(cell)
+            self.by_symbol.setdefault(symbol, []).append(cell)
         return cell
 
     def venue_cell(self, venue: str, account: str, symbol: str) -> Cell:

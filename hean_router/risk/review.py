@@ -1,7 +1,6 @@
 """Whether one order may leave for one venue.  The only maker of `Approved`."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 
 from hean_router.domain.instrument import Side
 from hean_router.domain.order import Approved, ChildOrder
@@ -62,17 +61,11 @@ class _Look:
         self.px = placed.worst_px if child.px is None else of.px_decimal(child.px)
         self.bounds = scopes.order(self.account, self.symbol, self.venue)
         cell = folded.cell(self.account, self.symbol)
-        before = sum(
-            (
-                one.instrument.qty_decimal(one.qty)
-                for one in ahead
-                if one.account == self.account
-                and one.side is self.side
-                and one.instrument.pair == of.pair
-            ),
-            start=Decimal(0),
-        )
-        self.reducing = cell.reduces_out(self.side, before + self.qty)
+        more = self.qty
+        for one in ahead:
+            if (one.account, one.side, one.instrument.pair) == (self.account, self.side, of.pair):
+                more += one.instrument.qty_decimal(one.qty)
+        self.reducing = cell.reduces_out(self.side, more)
 
 
 def _state(at: _Look) -> Denied | None:
@@ -148,6 +141,8 @@ def _venue_exposure(at: _Look) -> Denied | None:
         where.open(side, qty)
     try:
         after = gauge_lines(scope, measure(cells, worth), bounds)
+        if all(amount is not None and amount <= limit for _, _, amount, limit in after):
+            return None
         cell.open(at.side, -at.qty)
         before = gauge_lines(scope, measure(cells, worth), bounds)
         cell.open(at.side, at.qty)

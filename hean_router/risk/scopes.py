@@ -20,6 +20,7 @@ class Scopes:
         self._accounts: dict[str, Bounds] = {}
         self._venues: dict[str, Bounds] = {}
         self._symbols: dict[str, Bounds] = {}
+        self._worth: tuple[RiskView, Worth] | None = None
 
     def order(self, account: str, symbol: str, venue: str = "") -> Bounds:
         """For one order, or for one parent."""
@@ -47,15 +48,18 @@ class Scopes:
         return known
 
     def worth(self, folded: Folded, view: RiskView) -> Worth:
-        """What things are worth at `view`."""
-        return Worth(
-            folded,
-            view.rates,
-            view.mids,
-            view.now_ns,
-            reporting=self.limits.reporting,
-            stale_ms=self.limits.rate_stale_ms,
-        )
+        """What things are worth at `view`; found anew for another view."""
+        if self._worth is None or self._worth[0] is not view:
+            worth = Worth(
+                folded,
+                view.rates,
+                view.mids,
+                view.now_ns,
+                reporting=self.limits.reporting,
+                stale_ms=self.limits.rate_stale_ms,
+            )
+            self._worth = view, worth
+        return self._worth[1]
 
 
 def duplicate_span_ns(limits: RiskLimits) -> int:
