@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_origin
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -34,12 +35,14 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from hean_router.domain import limits as risk_limits
 from hean_router.domain.errors import CommandError, ConfigError
 from hean_router.domain.instrument import Pair
+from hean_router.domain.limits import Bounds, RiskLimits
 from hean_router.domain.venue import FeeIn
 from hean_router.venue import Freshness, Policy, registry
 
-FILES = ("router.toml", "venues.toml")
+FILES = ("router.toml", "venues.toml", "limits.toml")
 PREFIX = "HEAN_"
 VENUES = ("binance", "bybit", "kraken", "okx")
 SECOND = 1_000_000_000
@@ -162,6 +165,182 @@ def _is_url(text: str, scheme: str) -> bool:
         return False
 
 
+def _off(value: object) -> object:
+    """`"off"` lifts a limit: TOML has no word for none."""
+    return None if value == "off" else value
+
+
+# The bounds stand before the validator: what was lifted is held against none.
+_Money: TypeAlias = Annotated[
+    Decimal | None,
+    Field(ge=0, allow_inf_nan=False, description='money in limits.reporting, or "off"'),
+    BeforeValidator(_off),
+]
+_Bps: TypeAlias = Annotated[
+    Decimal | None,
+    Field(gt=0, lt=10_000, description='1/100 of a percent, or "off"'),
+    BeforeValidator(_off),
+]
+_Base: TypeAlias = Annotated[
+    Decimal | None,
+    Field(ge=0, allow_inf_nan=False, description='units of the base asset, or "off"'),
+    BeforeValidator(_off),
+]
+_Count: TypeAlias = Annotated[
+    int | None, Field(ge=0, description='a count, or "off"'), BeforeValidator(_off)
+]
+_StaleMs: TypeAlias = Annotated[
+    int | None,
+    Field(gt=0, le=3_600_000, description='milliseconds, or "off"'),
+    BeforeValidator(_off),
+]
+_WindowMs: TypeAlias = Annotated[
+    int | None,
+    Field(ge=0, le=60_000, description='milliseconds; 0 or "off" = no such check'),
+    BeforeValidator(_off),
+]
+
+
+class _Bounds(_Section):
+    def bounds(self) -> Bounds:
+        """The same for risk."""
+        names = [name for name in type(self).model_fields if name in Bounds.__struct_fields__]
+        return Bounds(**{name: getattr(self, name) for name in names})
+
+
+class _WholeBounds(_Bounds):
+    """What can be said of any scope as a whole."""
+
+    gross_max: _Money = None
+    net_max: _Money = None
+    open_orders_max: _Count = None
+
+
+class EachAccountSettings(_WholeBounds):
+    """Every account for itself."""
+
+    gross_max: _Money = risk_limits.EACH_ACCOUNT.gross_max
+    net_max: _Money = risk_limits.EACH_ACCOUNT.net_max
+    open_orders_max: _Count = risk_limits.EACH_ACCOUNT.open_orders_max
+    daily_loss_max: _Money = risk_limits.EACH_ACCOUNT.daily_loss_max
+    orders_per_second: _Count = risk_limits.EACH_ACCOUNT.orders_per_second
+    orders_per_minute: _Count = risk_limits.EACH_ACCOUNT.orders_per_minute
+    parents_per_second: _Count = risk_limits.EACH_ACCOUNT.parents_per_second
+    parents_per_minute: _Count = risk_limits.EACH_ACCOUNT.parents_per_minute
+
+
+class EachVenueSettings(_WholeBounds):
+    """Every venue for itself."""
+
+    gross_max: _Money = risk_limits.EACH_VENUE.gross_max
+    net_max: _Money = risk_limits.EACH_VENUE.net_max
+    open_orders_max: _Count = risk_limits.EACH_VENUE.open_orders_max
+
+
+class EachSymbolSettings(_Bounds):
+    """Every symbol for itself."""
+
+    position_max: _Money = risk_limits.EACH_SYMBOL.position_max
+    gross_max: _Money = risk_limits.EACH_SYMBOL.gross_max
+    net_max: _Money = risk_limits.EACH_SYMBOL.net_max
+
+
+class AccountLimitSettings(_WholeBounds):
+    """One account: tighter than all others."""
+
+    order_notional_max: _Money = None
+    parent_notional_max: _Money = None
+    collar_bps: _Bps = None
+    duplicate_window_ms: _WindowMs = None
+    position_max: _Money = None
+    position_qty_max: _Base = None
+    daily_loss_max: _Money = None
+    orders_per_second: _Count = None
+    orders_per_minute: _Count = None
+    parents_per_second: _Count = None
+    parents_per_minute: _Count = None
+
+
+class VenueLimitSettings(_WholeBounds):
+    """One venue: tighter than all others."""
+
+    order_notional_max: _Money = None
+    collar_bps: _Bps = None
+    stale_ms: _StaleMs = None
+
+
+class SymbolLimitSettings(_Bounds):
+    """One symbol: tighter than all others."""
+
+    order_notional_max: _Money = None
+    parent_notional_max: _Money = None
+    collar_bps: _Bps = None
+    stale_ms: _StaleMs = None
+    duplicate_window_ms: _WindowMs = None
+    position_max: _Money = None
+    position_qty_max: _Base = None
+    gross_max: _Money = None
+    net_max: _Money = None
+
+
+class LimitSettings(_WholeBounds):
+    """How far the router may go: `config/limits.toml`."""
+
+    reporting: str = Field("USD", pattern=r"^[A-Z0-9]{2,10}$", description="a currency, as USD")
+    rate_stale_ms: int = Field(60_000, gt=0, le=3_600_000, description="milliseconds")
+    order_notional_max: _Money = risk_limits.PORTFOLIO.order_notional_max
+    parent_notional_max: _Money = risk_limits.PORTFOLIO.parent_notional_max
+    collar_bps: _Bps = risk_limits.PORTFOLIO.collar_bps
+    stale_ms: _StaleMs = risk_limits.PORTFOLIO.stale_ms
+    duplicate_window_ms: _WindowMs = risk_limits.PORTFOLIO.duplicate_window_ms
+    gross_max: _Money = risk_limits.PORTFOLIO.gross_max
+    net_max: _Money = risk_limits.PORTFOLIO.net_max
+    open_orders_max: _Count = risk_limits.PORTFOLIO.open_orders_max
+    daily_loss_max: _Money = risk_limits.PORTFOLIO.daily_loss_max
+    each_account: EachAccountSettings = EachAccountSettings()
+    each_venue: EachVenueSettings = EachVenueSettings()
+    each_symbol: EachSymbolSettings = EachSymbolSettings()
+    account: Mapping[str, AccountLimitSettings] = {}
+    venue: Mapping[str, VenueLimitSettings] = {}
+    symbol: Mapping[str, SymbolLimitSettings] = {}
+
+    @field_validator("symbol")
+    @classmethod
+    def _are_symbols(
+        cls, named: Mapping[str, SymbolLimitSettings]
+    ) -> Mapping[str, SymbolLimitSettings]:
+        for symbol in named:
+            try:
+                Pair.parse(symbol)
+            except CommandError as fault:
+                raise ValueError(f"{fault}; {fault.fix}") from None
+        spelled = {str(Pair.parse(symbol)): one for symbol, one in named.items()}
+        if len(spelled) < len(named):
+            raise ValueError("the same symbol is there twice, spelled differently")
+        return spelled
+
+    def limits(self) -> RiskLimits:
+        """The same for risk."""
+        return RiskLimits(
+            reporting=self.reporting,
+            rate_stale_ms=self.rate_stale_ms,
+            portfolio=self.bounds(),
+            each_account=self.each_account.bounds(),
+            each_venue=self.each_venue.bounds(),
+            each_symbol=self.each_symbol.bounds(),
+            account=_all_bounds(self.account),
+            venue=_all_bounds(self.venue),
+            symbol=_all_bounds(self.symbol),
+        )
+
+
+_SomeBounds = TypeVar("_SomeBounds", bound=_Bounds)
+
+
+def _all_bounds(named: Mapping[str, _SomeBounds]) -> dict[str, Bounds]:
+    return {name: one.bounds() for name, one in named.items()}
+
+
 class Settings(BaseSettings):
     """Everything, checked."""
 
@@ -173,6 +352,7 @@ class Settings(BaseSettings):
     feeds: FeedSettings = FeedSettings()
     metrics: MetricsSettings = MetricsSettings()
     venues: Mapping[str, VenueSettings] = {name: VenueSettings() for name in VENUES}
+    limits: LimitSettings = LimitSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -200,7 +380,7 @@ def folder(given: Path | None) -> Path | None:
         what = "is not a folder" if named.exists() else "does not exist"
         raise ConfigError(
             f"configuration folder {named} {what}",
-            "name the folder that holds router.toml and venues.toml",
+            f"name the folder that holds {', '.join(FILES[:-1])} and {FILES[-1]}",
         )
     others = sorted(path for path in named.glob("*.toml") if path.name not in FILES)
     for path in others:
@@ -241,6 +421,8 @@ def load(given: Path | None = None) -> Settings:
         raise ConfigError(*_explain(fault.errors()[0], origin)) from None
     for name, venue in settings.venues.items():
         _check_venue(name, venue, origin)
+    for name in settings.limits.venue:
+        _check_name(name, ["limits", "venue", name], origin)
     return settings
 
 
@@ -267,13 +449,10 @@ def _check_environment() -> None:
 
 def _check_venue(name: str, venue: VenueSettings, origin: Mapping[str, Path]) -> None:
     """The venue is known, and so are its environment and the names of its hosts."""
+    _check_name(name, ["venues", name], origin)
     if name.startswith("ccxt:"):
         return
-    try:
-        spec = registry.connector(name).spec
-    except CommandError as fault:
-        place = _place(["venues", name], origin)
-        raise ConfigError(f"{place}: venues.{name}: {fault}", fault.fix) from None
+    spec = registry.connector(name).spec
     if venue.env not in spec.hosts and not venue.hosts:
         known = sorted(spec.hosts)
         raise ConfigError(
@@ -290,6 +469,17 @@ def _check_venue(name: str, venue: VenueSettings, origin: Mapping[str, Path]) ->
                 f"unknown key venues.{name}.hosts.{host}",
                 f"{_near(host, sorted(hosts))}allowed here: {', '.join(sorted(hosts))}",
             )
+
+
+def _check_name(name: str, where: Sequence[str], origin: Mapping[str, Path]) -> None:
+    """There is a venue of that name."""
+    if name.startswith("ccxt:"):
+        return
+    try:
+        registry.connector(name)
+    except CommandError as fault:
+        place = _place(where, origin)
+        raise ConfigError(f"{place}: {'.'.join(where)}: {fault}", fault.fix) from None
 
 
 def _read(path: Path) -> dict[str, Any]:

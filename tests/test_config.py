@@ -11,6 +11,7 @@ import pytest
 from hean_router import config
 from hean_router.config import Settings, load
 from hean_router.domain.errors import ConfigError
+from hean_router.domain.limits import Bounds, RiskLimits
 from hean_router.domain.venue import FeeIn
 
 ROOT = Path(__file__).parent.parent
@@ -27,13 +28,15 @@ def nothing_set(monkeypatch, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    def write(router=None, venues=None):
+    def write(router=None, venues=None, limits=None):
         home = tmp_path / "settings"
         home.mkdir()
         if router is not None:
             (home / "router.toml").write_text(router)
         if venues is not None:
             (home / "venues.toml").write_text(venues)
+        if limits is not None:
+            (home / "limits.toml").write_text(limits)
         return home
 
     return write
@@ -89,7 +92,7 @@ MISTAKES = [
     ("router", "[metrics]\nport = 1.5", "metrics.port = 1.5", "0 = any free port"),
     ("router", '[metrics]\nhost = ""', 'metrics.host = "": input should not be empty', ""),
     # Names that pydantic-settings would take for orders to itself.
-    ("router", '_env_prefix = "X_"', "unknown key _env_prefix", "allowed here: feeds, metrics"),
+    ("router", '_env_prefix = "X_"', "unknown key _env_prefix", "allowed here: feeds, limits"),
     ("router", "_cli_parse_args = true", "unknown key _cli_parse_args", "allowed here"),
     ("router", "self = 1", "unknown key self", "allowed here"),
     ("router", "x = [", "not valid TOML", "mend that line"),
@@ -123,6 +126,47 @@ MISTAKES = [
     ("venues", '[venues.okx.hosts]\nws = "ws://"', "hosts.ws = 'ws://' is not a ws", ""),
     ("venues", '[venues.okx.hosts]\nrest = "http://x?y=1"', "is not a http(s):// URL", ""),
     ("venues", '[venues.okx.hosts]\nrest = "http://x y"', "is not a http(s):// URL", ""),
+    ("limits", "limits = 3", "limits = 3: input should be a section", ""),
+    ("limits", "[limits]\ncolar_bps = 5", "unknown key limits.colar_bps", 'mean "collar_bps"?'),
+    ("limits", "[limits]\ncollar_bps = 0", "limits.collar_bps = 0", "above 0, below 10000"),
+    ("limits", "[limits]\ncollar_bps = 10000", "limits.collar_bps = 10000", "below 10000"),
+    ("limits", "[limits]\ncollar_bps = nan", "limits.collar_bps = nan", "1/100 of a percent"),
+    ("limits", '[limits]\ngross_max = "of"', 'limits.gross_max = "of"', '"off"'),
+    ("limits", "[limits]\ngross_max = inf", "limits.gross_max = inf", "money in limits.reporting"),
+    ("limits", "[limits]\ngross_max = -1", "limits.gross_max = -1", "at least 0"),
+    ("limits", "[limits]\ngross_max = true", "gross_max = true: input should not be true", ""),
+    ("limits", "[limits]\nopen_orders_max = 1.5", "limits.open_orders_max = 1.5", "a count"),
+    ("limits", "[limits]\nstale_ms = 0", "limits.stale_ms = 0", "above 0"),
+    ("limits", "[limits]\nduplicate_window_ms = -1", "duplicate_window_ms = -1", "at least 0"),
+    ("limits", '[limits]\nreporting = "usd"', 'limits.reporting = "usd"', "a currency"),
+    ("limits", '[limits]\nrate_stale_ms = "off"', 'limits.rate_stale_ms = "off"', "above 0"),
+    (
+        "limits",
+        "[limits.each_acount]",
+        "unknown key limits.each_acount",
+        'did you mean "each_account"?',
+    ),
+    (
+        "limits",
+        "[limits.each_venue]\nposition_max = 5",  # a position is all venues'
+        "unknown key limits.each_venue.position_max",
+        "gross_max, net_max, open_orders_max",
+    ),
+    (
+        "limits",
+        "[limits.account.main]\ndaily_los_max = 5",
+        "unknown key limits.account.main.daily_los_max",
+        'did you mean "daily_loss_max"?',
+    ),
+    (
+        "limits",
+        "[limits.account.main]\ndaily_loss_max = -5",
+        "limits.account.main.daily_loss_max = -5",
+        "at least 0",
+    ),
+    ("limits", "[limits.venue.okxx]", "limits.venue.okxx: unknown venue 'okxx'; did you mean", ""),
+    ("limits", "[limits.symbol.BTCUSDT]", "limits.symbol = ", "correct the value"),
+    ("limits", '[limits.symbol]\n"a/b" = {}\n"A/B" = {}', "the same symbol is there twice", ""),
 ]
 
 
@@ -143,6 +187,19 @@ BAD_VARIABLES = [
     ("HEAN_FEEDS__FRESHNESS__STALE_S", "-1", "HEAN_FEEDS__FRESHNESS__STALE_S: feeds.fr", "above 0"),
     ("HEAN_FEEDS__FRESHNESS__STAL_S", "1", "HEAN_FEEDS__FRESHNESS__STAL_S: unknown key", "stale_s"),
     ("HEAN_FEEDS__SYMBOLZ", "[]", "HEAN_FEEDS__SYMBOLZ: unknown key feeds.symbolz", '"symbols"?'),
+    ("HEAN_LIMITS__COLLAR_BPS", "x", 'HEAN_LIMITS__COLLAR_BPS: limits.collar_bps = "x"', "percent"),
+    (
+        "HEAN_LIMITS__GROS_MAX",
+        "1",
+        "HEAN_LIMITS__GROS_MAX: unknown key limits.gros_max",
+        '"gross_m',
+    ),
+    (
+        "HEAN_LIMITS__ACCOUNT__MAIN__NET_MAX",
+        "-1",
+        "HEAN_LIMITS__ACCOUNT__MAIN__NET_MAX: limits.account.main.net_max",
+        "at least 0",
+    ),
     # Pydantic would pass over it in silence.
     ("HEAN_FEED__SYMBOLS", '["A/B"]', "HEAN_FEED__SYMBOLS: unknown key feed", 'mean "feeds"?'),
     ("HEAN_FEEDS__SYMBOLS", "BTC/USDT", "feeds.symbols = 'BTC/USDT': not JSON", '["BTC/USDT"]'),
@@ -292,6 +349,54 @@ def test_a_freshness_in_seconds_is_a_policy_in_ns(folder):
     assert (fresh.stale_ns, fresh.late_ns, fresh.sync_ns) == (500_000_000, 1_250_000_000, 10**10)
 
 
+# ---------------------------------------------------------------------------- limits
+
+
+def test_limits_arrive_where_risk_looks(folder, monkeypatch):
+    home = folder(
+        limits='[limits]\ncollar_bps = 50.5\ngross_max = "off"\nduplicate_window_ms = "off"\n'
+        "[limits.each_account]\norders_per_second = 5\n"
+        "[limits.account.main]\ndaily_loss_max = 2_000\n"
+        "[limits.venue.kraken]\norder_notional_max = 10_000\n"
+        '[limits.symbol."btc/usdt"]\nposition_qty_max = 0.5\ncollar_bps = 20'
+    )
+    monkeypatch.setenv("HEAN_LIMITS__NET_MAX", "7.5")
+    monkeypatch.setenv("HEAN_LIMITS__EACH_VENUE__OPEN_ORDERS_MAX", "off")
+    limits = load(home).limits.limits()
+    assert limits.portfolio.collar_bps == Decimal("50.5"), "no binary fraction"
+    assert limits.portfolio.gross_max is None
+    assert limits.portfolio.net_max == Decimal("7.5")
+    assert limits.of_account("main").orders_per_second == 5
+    assert limits.of_account("main").daily_loss_max == 2000
+    assert limits.of_account("other").daily_loss_max == 10_000, "the default"
+    assert limits.of_venue("kraken").open_orders_max is None
+    tight = limits.of_order("main", "BTC/USDT", "kraken")
+    assert (tight.order_notional_max, tight.position_qty_max, tight.collar_bps) == (
+        10_000, Decimal("0.5"), 20,
+    )  # fmt: skip
+    loose = limits.of_order("main", "ETH/USDT", "okx")
+    assert (loose.order_notional_max, loose.position_qty_max) == (50_000, None)
+
+
+def test_limits_without_any_file_are_those_of_risk_itself():
+    assert Settings().limits.limits() == RiskLimits()
+
+
+def test_a_name_can_only_tighten(folder):
+    home = folder(limits="[limits.account.main]\ngross_max = 9_000_000\ncollar_bps = 9_000")
+    limits = load(home).limits.limits()
+    assert limits.of_account("main").gross_max == limits.each_account.gross_max
+    assert limits.of_order("main", "BTC/USDT").collar_bps == limits.portfolio.collar_bps
+
+
+def test_every_limit_that_risk_has_can_be_set_somewhere():
+    models = (config.LimitSettings, config.AccountLimitSettings, config.VenueLimitSettings)
+    models += (config.EachAccountSettings, config.EachVenueSettings, config.EachSymbolSettings)
+    known = {name for model in models for name in model.model_fields}
+    assert set(Bounds.__struct_fields__) <= known
+    assert set(config.SymbolLimitSettings.model_fields) <= set(Bounds.__struct_fields__)
+
+
 # ---------------------------------------------------------------------------- what is shipped
 
 SHIPPED = ROOT / "config"
@@ -310,7 +415,13 @@ def test_the_shipped_files_name_every_setting():
         for key in paths(tomllib.loads((SHIPPED / name).read_text()))
     }
     known = {".".join(key) for key in fields_of(Settings, ("venues",))}
-    assert known <= told | {"venues"}, known - told
+    named = {
+        f"limits.{name}" for name in ("account", "venue", "symbol")
+    }  # by name, none by default
+    assert known - named <= told | {"venues"}, known - named - told
+    text = (SHIPPED / "limits.toml").read_text()
+    assert all(f"# [{name}." in text for name in named), "limits.toml hides who can be named"
+    assert "position_qty_max" in text
     text = (SHIPPED / "venues.toml").read_text()
     for name in config.VenueSettings.model_fields:
         assert re.search(rf"\b{name}\b", text), f"venues.toml hides {name}"
