@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from hean_router.config import Settings, VenueSettings, wrong_host
 from hean_router.domain.errors import CommandError, ConfigError, VenueError
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
+from hean_router.domain.order import Credentials
 from hean_router.domain.venue import Fees
 from hean_router.runtime import foreign
 from hean_router.runtime.clock import Clock, steady_clock
@@ -31,13 +32,18 @@ log = logging.getLogger(__name__)
 
 
 class Target(Struct, frozen=True):
-    """A venue to be used: where it is, and what it charges us."""
+    """A venue to be used: where it is, what it charges us, and our accounts there.
+
+    `limits` is what simulators announce: the venue's own, a multiple (x10), or off.
+    """
 
     venue: str
     env: str
     hosts: Mapping[str, str]
     taker_fee: Any = None
     fee_in: Any = None
+    accounts: Mapping[str, Credentials] = {}
+    limits: str = "venue"
 
 
 def targets(
@@ -97,10 +103,7 @@ def _from_file(path: Path) -> dict[str, Target]:
             found = orjson.loads(first)
         except orjson.JSONDecodeError:
             found = orjson.loads(text)  # somebody has laid it out over several lines
-        known = {
-            name: Target(name, str(entry["env"]), {k: str(v) for k, v in entry["hosts"].items()})
-            for name, entry in found["venues"].items()
-        }
+        known = announced(found)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as fault:
         why = f"{type(fault).__name__}: {fault}"
         raise CommandError(
@@ -111,6 +114,40 @@ def _from_file(path: Path) -> dict[str, Target]:
             if wrong := wrong_host(host, url):
                 raise CommandError(f"{path}: {name}: {wrong}", fix)
     return known
+
+
+def announced(found: Mapping[str, Any]) -> dict[str, Target]:
+    """Venues as simulators announce them, with keys that may trade and not withdraw.
+
+    Raises `KeyError`, `TypeError` or `AttributeError` for anything else.
+    """
+    return {
+        name: Target(
+            name,
+            str(entry["env"]),
+            {host: str(url) for host, url in entry["hosts"].items()},
+            accounts={
+                account["name"]: credentials
+                for account in entry.get("accounts", ())
+                if (credentials := _trading_key(account)) is not None
+            },
+            limits=str(entry.get("limits", "venue")),
+        )
+        for name, entry in found["venues"].items()
+    }
+
+
+def _trading_key(account: Mapping[str, Any]) -> Credentials | None:
+    for key in account["keys"]:
+        if "trade" in key["permissions"] and "withdraw" not in key["permissions"]:
+            return Credentials(
+                account=account["name"],
+                key=key["key"],
+                secret=key["secret"],
+                passphrase=key.get("passphrase", ""),
+                scheme="ed25519" if key["scheme"] == "ed25519" else "hmac",
+            )
+    return None
 
 
 class Router:
@@ -139,7 +176,7 @@ class Router:
         self.listings: dict[tuple[VenueId, Part], Sequence[Instrument]] = {}
         self.feeds: list[VenueGateway] = []
         self._settings, self._targets = settings, chosen
-        self._limits: dict[str, Limits] = {}  # a venue counts by our address, whatever the part
+        self.limits: dict[str, Limits] = {}  # a venue counts by our address, whatever the part
         self._rng = rng or Random()
         self._connector, self._listener = connector, listener
         self._tell = tell or (lambda text: log.warning("%s", text))
@@ -248,7 +285,7 @@ class Router:
             return None
         self._check_hosts(connector, target, part)
         listener = self._listener(target, part) if self._listener else None
-        limits = self._limits.setdefault(target.venue, Limits(connector.spec, self.clock))
+        limits = self.limits.setdefault(target.venue, Limits(connector.spec, self.clock))
         http = Http(
             connector.spec,
             target.hosts,

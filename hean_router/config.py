@@ -7,6 +7,7 @@ looked for in `--config DIR`, `$HEAN_CONFIG`, `./config`; where there is none, t
 A mistake is told with file, key, bad value, allowed values and the nearest match.
 """
 
+import hashlib
 import os
 import re
 import tomllib
@@ -23,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -42,7 +44,7 @@ from hean_router.domain.limits import Bounds, RiskLimits
 from hean_router.domain.venue import FeeIn
 from hean_router.venue import Freshness, Policy, registry
 
-FILES = ("router.toml", "venues.toml", "limits.toml")
+FILES = ("router.toml", "venues.toml", "limits.toml", "keys.toml")
 PREFIX = "HEAN_"
 VENUES = ("binance", "bybit", "kraken", "okx")
 SECOND = 1_000_000_000
@@ -103,9 +105,12 @@ class FeedSettings(_Section):
     symbols: tuple[str, ...] = Field(
         ("BTC/USDT", "ETH/USDT"), min_length=1, description="as ccxt spells them"
     )
+    rates: tuple[str, ...] = Field(
+        ("USDT/USD",), description="followed for conversion into the reporting currency"
+    )
     freshness: FreshnessSettings = FreshnessSettings()
 
-    @field_validator("symbols")
+    @field_validator("symbols", "rates")
     @classmethod
     def _are_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
         for symbol in symbols:
@@ -123,10 +128,94 @@ class MetricsSettings(_Section):
     port: int = Field(9464, ge=0, le=65535, description="0 = any free port")
 
 
+class KeySettings(_Section):
+    """One account's key at one venue: in keys.toml (mode 0600) or in the environment."""
+
+    key: SecretStr
+    secret: SecretStr = Field(SecretStr(""), description="or secret_file")
+    secret_file: Path | None = Field(None, description="a file that holds the secret, such as PEM")
+    passphrase: SecretStr = SecretStr("")
+    scheme: Literal["hmac", "ed25519"] = "hmac"
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> "KeySettings":
+        if bool(self.secret.get_secret_value()) == (self.secret_file is not None):
+            raise ValueError("give secret or secret_file")
+        return self
+
+
+class ApiSettings(_Section):
+    """The REST face."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="loopback unless told otherwise")
+    port: int = Field(8400, ge=0, le=65535, description="0 = any free port")
+    tls_cert: Path | None = Field(None, description="PEM; with tls_key it serves https")
+    tls_key: Path | None = None
+    insecure_public: bool = Field(
+        default=False, description="listen beyond loopback without TLS: a proxy in front has it"
+    )
+    docs: bool = Field(default=True, description="serve /docs")
+
+
+class JournalSettings(_Section):
+    """What is on disk before an order leaves."""
+
+    sync: Literal["full", "relaxed"] = Field(
+        "full", description="relaxed survives kill -9, not a power failure"
+    )
+
+
+class PaperSettings(_Section):
+    """Paper trading: what each venue's pretended account begins with."""
+
+    balances: Mapping[str, Decimal] = Field(
+        {
+            "USDT": Decimal(100_000),
+            "USD": Decimal(10_000),
+            "BTC": Decimal(1),
+            "ETH": Decimal(20),
+            "SOL": Decimal(200),
+        },
+        description="by asset, at every venue",
+    )
+    delay_ms: int = Field(20, ge=0, le=10_000, description="from sending to the matching")
+
+
+class RoutingSettings(_Section):
+    """Bounds of what an order tries."""
+
+    rounds_max: int = Field(5, ge=1, le=100, description="rounds of an immediate order")
+    work_ms: int = Field(5_000, ge=100, le=600_000, description="an immediate order's time")
+    collar_bps: int = Field(
+        100, ge=1, le=5_000, description="a market order goes no further from the mid"
+    )
+
+
+class QuerySettings(_Section):
+    """The tables for people and reports, fed from the journal."""
+
+    url: SecretStr = Field(
+        SecretStr(""),
+        description='postgresql+asyncpg://…; empty: SQLite beside the journal; "off": none',
+    )
+
+
+class StrategySettings(_Section):
+    """One running opinion."""
+
+    kind: str = Field(min_length=1, description="arbitrage, or another that is installed")
+    account: str = ""
+    start: bool = Field(default=False, description="run it from the start")
+    params: Mapping[str, str] = {}
+
+
 class VenueSettings(_Section):
     """One venue: whether it is used, where it is, and what it charges us."""
 
     enabled: bool = True
+    armed: bool = Field(
+        default=False, description="live orders may go there, with mode live and --arm"
+    )
     env: str = Field("live", description="an environment the connector knows, or sim")
     hosts: Mapping[str, str] = Field({}, description="URLs that replace the connector's")
     taker_fee: Decimal | None = Field(
@@ -348,11 +437,24 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__"
     )
 
-    mode: Literal["paper"] = "paper"
+    mode: Literal["paper", "live"] = "paper"
+    state: Path = Field(Path("state"), description="folder of the journal")
     feeds: FeedSettings = FeedSettings()
     metrics: MetricsSettings = MetricsSettings()
     venues: Mapping[str, VenueSettings] = {name: VenueSettings() for name in VENUES}
     limits: LimitSettings = LimitSettings()
+    accounts: Mapping[str, Mapping[str, KeySettings]] = {}
+    api: ApiSettings = ApiSettings()
+    journal: JournalSettings = JournalSettings()
+    paper: PaperSettings = PaperSettings()
+    routing: RoutingSettings = RoutingSettings()
+    query: QuerySettings = QuerySettings()
+    strategies: Mapping[str, StrategySettings] = {}
+
+    def digest(self) -> str:
+        """Which configuration this is; keys left out."""
+        text = self.model_dump_json(exclude={"accounts", "query"})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @classmethod
     def settings_customise_sources(
@@ -405,6 +507,8 @@ def load(given: Path | None = None) -> Settings:
     origin: dict[str, Path] = {}
     home = folder(given)
     for path in [home / name for name in FILES if _is_there(home / name)] if home else []:
+        if path.name == "keys.toml":
+            _check_private(path)
         for key, value in _read(path).items():
             if key not in Settings.model_fields:
                 raise ConfigError(*_unknown(str(path), [key]))
@@ -482,6 +586,18 @@ def _check_name(name: str, where: Sequence[str], origin: Mapping[str, Path]) -> 
         raise ConfigError(f"{place}: {'.'.join(where)}: {fault}", fault.fix) from None
 
 
+def _check_private(path: Path) -> None:
+    """Keys that others on the machine can read are no secret."""
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError:
+        return  # told when it is read
+    if mode & 0o077:
+        raise ConfigError(
+            f"{path}: others can read it (mode {mode:o})", f"make it yours alone: chmod 600 {path}"
+        )
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -556,7 +672,7 @@ def _explain(error: ErrorDetails, origin: Mapping[str, Path]) -> tuple[str, str]
     place = _place(where, origin)
     if error["type"] == "extra_forbidden":
         return _unknown(place, where)
-    value = error.get("input")
+    value = error.get("input") if where[0] not in _SECRET else "…"
     what = _SHOULD.get(error["type"], error["msg"].removeprefix("Value error, "))
     shown = (
         str(value) if isinstance(value, float) else orjson.dumps(value, default=str).decode()[:80]
@@ -567,6 +683,9 @@ def _explain(error: ErrorDetails, origin: Mapping[str, Path]) -> tuple[str, str]
         f"{place}: {'.'.join(where)} = {shown}: {what[0].lower()}{what[1:]}",
         fix or "correct the value",
     )
+
+
+_SECRET = {"accounts", "query"}  # sections whose values are never shown
 
 
 def _walk(where: Iterable[str]) -> Any:

@@ -60,7 +60,7 @@ MISTAKES = [
         "mode = \"papr\": input should be 'paper'",
         'did you mean "paper"?',
     ),
-    ("router", 'mode = "live"', "mode = \"live\": input should be 'paper'", ""),
+    ("router", 'mode = "real"', "mode = \"real\": input should be 'paper' or 'live'", ""),
     ("router", "feeds = 3", "feeds = 3: input should be a section", ""),
     ("router", "[feeds]\nsymbol = []", "unknown key feeds.symbol", 'did you mean "symbols"?'),
     ("router", "[feeds]\nsymbols = []", "feeds.symbols = []: input should not be empty", "ccxt"),
@@ -92,7 +92,7 @@ MISTAKES = [
     ("router", "[metrics]\nport = 1.5", "metrics.port = 1.5", "0 = any free port"),
     ("router", '[metrics]\nhost = ""', 'metrics.host = "": input should not be empty', ""),
     # Names that pydantic-settings would take for orders to itself.
-    ("router", '_env_prefix = "X_"', "unknown key _env_prefix", "allowed here: feeds, limits"),
+    ("router", '_env_prefix = "X_"', "unknown key _env_prefix", "allowed here: accounts, api"),
     ("router", "_cli_parse_args = true", "unknown key _cli_parse_args", "allowed here"),
     ("router", "self = 1", "unknown key self", "allowed here"),
     ("router", "x = [", "not valid TOML", "mend that line"),
@@ -181,7 +181,7 @@ def test_a_mistake_in_a_file_is_told(folder, file, text, said, fix):
 
 # variable, its value, what the error must say, what the fix must say
 BAD_VARIABLES = [
-    ("HEAN_MODE", "live", "HEAN_MODE: mode = \"live\": input should be 'paper'", ""),
+    ("HEAN_MODE", "real", "HEAN_MODE: mode = \"real\": input should be 'paper' or 'live'", ""),
     ("HEAN_METRICS__PORT", "x", 'HEAN_METRICS__PORT: metrics.port = "x"', "0 = any free port"),
     ("hean_metrics__port", "x", 'hean_metrics__port: metrics.port = "x"', "at most 65535"),
     ("HEAN_FEEDS__FRESHNESS__STALE_S", "-1", "HEAN_FEEDS__FRESHNESS__STALE_S: feeds.fr", "above 0"),
@@ -412,15 +412,23 @@ def test_the_shipped_files_name_every_setting():
     told = {
         ".".join(key)
         for name in config.FILES
+        if name != "keys.toml"  # nobody ships keys; config/keys.toml.example shows one
         for key in paths(tomllib.loads((SHIPPED / name).read_text()))
     }
     known = {".".join(key) for key in fields_of(Settings, ("venues",))}
     named = {
         f"limits.{name}" for name in ("account", "venue", "symbol")
     }  # by name, none by default
+    named |= {"accounts", "strategies", "api.tls_cert", "api.tls_key"}
+    told = {"paper.balances" if key.startswith("paper.balances") else key for key in told}
+    router = (SHIPPED / "router.toml").read_text()
+    assert all(f"[{name}." in router for name in ("strategies",)), "nobody finds strategies"
+    assert "[accounts." in (SHIPPED / "keys.toml.example").read_text()
+    assert all(f"# {name} =" in router for name in ("tls_cert", "tls_key"))
     assert known - named <= told | {"venues"}, known - named - told
     text = (SHIPPED / "limits.toml").read_text()
-    assert all(f"# [{name}." in text for name in named), "limits.toml hides who can be named"
+    scopes = [name for name in named if name.startswith("limits.")]
+    assert all(f"# [{name}." in text for name in scopes), "limits.toml hides who can be named"
     assert "position_qty_max" in text
     text = (SHIPPED / "venues.toml").read_text()
     for name in config.VenueSettings.model_fields:

@@ -65,6 +65,8 @@ class Market:
         self.on_trade: list[Callable[[Trade], None]] = []
         self._seats: dict[tuple[VenueId, str], Seat] = {}
         self._fees: dict[tuple[VenueId, Part], Fees] = {}
+        self._own_fees: dict[tuple[VenueId, Pair], Fees] = {}  # what the account really pays
+        self._by_pair: dict[Pair, dict[str, Instrument]] = {}
         self._shut: dict[VenueId, str] = {}  # venues that take no orders at all, and why
         self._dirty: set[Group] = set()
         self._wake = asyncio.Event()
@@ -95,6 +97,16 @@ class Market:
             wanted.append(instrument)
         return wanted
 
+    def set_fees(self, venue: VenueId, fees: Mapping[Pair, Fees]) -> None:
+        """The account's own rates, pair by pair, in place of what was assumed."""
+        for pair, tier in fees.items():
+            seat = self._seats.get((venue, str(pair)))
+            if seat is None or self._own_fees.get((venue, pair)) == tier:
+                continue
+            self._own_fees[venue, pair] = tier
+            self.books[group_of(pair)].add(seat, tier)
+            self._mark(pair)
+
     def leave_out(self, venue: VenueId, pair: Pair, reason: str) -> None:
         """Name a venue that has no book of `pair` here, and why."""
         self.books[group_of(pair)].remove(venue, reason)
@@ -108,8 +120,10 @@ class Market:
         seat.shut = self._shut.get(instrument.venue, "")
         self._seats[instrument.key] = seat
         self.listed[instrument.venue, instrument.pair] = instrument
+        self._by_pair.setdefault(instrument.pair, {})[instrument.venue] = instrument
         book = self.books[group_of(instrument.pair)]
-        book.add(seat, self._fees[instrument.venue, instrument.part])
+        fees = self._own_fees.get((instrument.venue, instrument.pair))
+        book.add(seat, fees or self._fees[instrument.venue, instrument.part])
         self._mark(instrument.pair)
         return seat
 
@@ -189,6 +203,10 @@ class Market:
     def book(self, pair: Pair) -> ConsolidatedBook:
         """The consolidated book that serves `pair`; `KeyError` if it was not asked for."""
         return self.books[group_of(pair)]
+
+    def listing(self, pair: Pair) -> Mapping[str, Instrument]:
+        """How each venue lists `pair`, as far as they have answered."""
+        return self._by_pair.get(pair, {})
 
     def standing(self, pair: Pair) -> Mapping[VenueId, str]:
         """Each venue's state for `pair`, in words."""
