@@ -3,6 +3,7 @@
 from hean_router.oms.intake import FeesOf, intake
 from hean_router.oms.model import Child, Parent
 from hean_router.oms.orders import Breach, Orders
+from hean_router.oms.resolver import Question, Resolver
 from hean_router.oms.states import LIVE, NEXT, SAW, ChildStatus, Learned, after
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Learned",
     "Orders",
     "Parent",
+    "Question",
+    "Resolver",
     "after",
     "intake",
 ]
