@@ -252,7 +252,7 @@ class Fold:
             case r.ChildAcked():
                 if self._learn(child, Learned.ACKED, row.at_ns):
                     self._stands(child, row.at_ns)
-                    self._named(child, row.venue_order_id, row.at_ns)
+                    self._named(child, row.venue_order_id)
             case r.ChildReported():
                 self._reported(child, row)
             case r.ChildRejected():
@@ -271,7 +271,7 @@ class Fold:
         if not self._learn(child, SAW[row.state], row.at_ns):
             return
         self._stands(child, row.at_ns)
-        self._named(child, row.venue_order_id, row.at_ns)
+        self._named(child, row.venue_order_id)
         cum = row.cum_qty
         if cum is None and row.state is OrderState.FILLED:
             cum = child["qty"]  # what FILLED means
@@ -303,14 +303,14 @@ class Fold:
             child["acked_at"] = at_ns
             self._order(child["parent"], at_ns, acked=True)
 
-    def _named(self, child: Line, order_id: str, at_ns: int) -> None:
+    def _named(self, child: Line, order_id: str) -> None:
         """The venue's own id is learned, and with it whose trades these were."""
         if not order_id or child["venue_order_id"]:
             return
         child["venue_order_id"] = order_id
         for fill in list(self._lines[t.fills].values()):
             if not fill["credited"] and _same_order(fill, child):
-                self._credit(fill, child, at_ns)
+                self._credit(fill, child)
 
     # ------------------------------------------------------------------- fills, money
 
@@ -344,12 +344,12 @@ class Fold:
             others = self._lines[t.children].values()
             child = next((one for one in others if _same_order(fill, one)), None)
         if child is not None:
-            self._credit(fill, child, row.at_ns)
-            self._named(child, row.venue_order_id, row.at_ns)
+            self._credit(fill, child)
+            self._named(child, row.venue_order_id)
         self._position(row)
         self._spend(seq, row)
 
-    def _credit(self, fill: Line, child: Line, at_ns: int) -> None:
+    def _credit(self, fill: Line, child: Line) -> None:
         """Count a trade for its order; once, whenever it becomes known whose it is."""
         order = self._lines[t.orders].get((child["parent"],))
         money = EXACT.multiply(fill["px"], fill["qty"])
@@ -360,8 +360,9 @@ class Fold:
         fill.update(credited=True, key=child["key"], parent=child["parent"])
         self._put(t.fills, fill)
         last = child["filled"] >= child["qty"]
-        self._learn(child, Learned.LAST_FILL if last else Learned.FILL, at_ns)
-        self._stands(child, at_ns)
+        # It ended by that trade, when that came, though nobody knew yet whose it was.
+        self._learn(child, Learned.LAST_FILL if last else Learned.FILL, fill["at"])
+        self._stands(child, fill["at"])
 
     def _position(self, row: r.Filled) -> None:
         where = {

@@ -7,6 +7,7 @@ else; nothing here is sorted by amount, and sums are made in Python).  Times are
 SQLite ISO 8601 text in UTC that sorts as it reads; both hold microseconds, rounded down.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -29,7 +30,9 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hean_router.domain.scale import plain
 
+_UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_NS = 253_370_764_799_999_999_999  # the end of 9998: of 9999 asyncpg makes "infinity"
 _ISO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -69,6 +72,7 @@ class Moment(TypeDecorator[int]):
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
         if value is None:
             return None
+        value = min(max(value, 0), _LAST_NS)  # a nonsense of somebody's must not stop the feeder
         # Whole microseconds through a timedelta: a float of seconds would lose some.
         moment = _EPOCH + timedelta(microseconds=value // 1000)
         return moment if dialect.name == "postgresql" else moment.strftime(_ISO)
@@ -84,7 +88,53 @@ class Moment(TypeDecorator[int]):
         return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-_JSON = JSON().with_variant(JSONB(), "postgresql")
+class Words(TypeDecorator[str]):
+    """Text.  What PostgreSQL cannot hold (NUL) or nobody can (half a surrogate) becomes U+FFFD.
+
+    A venue may say anything; neither a row of ours nor a question may fail for it.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else _holdable(value)
+
+
+def _holdable(text: str) -> str:
+    if text.isascii() and "\0" not in text:
+        return text
+    return _UNHOLDABLE.sub("\ufffd", text)
+
+
+class Json(TypeDecorator[Any]):
+    """JSON, which PostgreSQL can search; names come back in the same order from both."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        real: TypeEngine[Any] = JSONB() if dialect.name == "postgresql" else JSON()
+        return dialect.type_descriptor(real)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return _sorted(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return _sorted(value)
+
+
+def _sorted(value: Any) -> Any:
+    match value:
+        case dict():
+            return {_holdable(name): _sorted(value[name]) for name in sorted(value)}
+        case list():
+            return [_sorted(one) for one in value]
+        case str():
+            return _holdable(value)
+        case _:
+            return value
+
 
 metadata = MetaData(
     naming_convention={
@@ -95,7 +145,7 @@ metadata = MetaData(
 
 
 def _text(name: str, *, key: bool = False) -> Column[str]:
-    return Column(name, Text(), primary_key=key, nullable=False)
+    return Column(name, Words(), primary_key=key, nullable=False)
 
 
 def _exact(name: str, *, null: bool = False) -> Column[Decimal]:
@@ -138,7 +188,7 @@ orders = Table(
     _exact("quote_quantity", null=True),  # as asked for, quote
     _exact("limit_price", null=True),
     _moment("expires_at", null=True),
-    Column("venues", _JSON, nullable=False),
+    Column("venues", Json(), nullable=False),
     _text("strategy"),
     _text("leg_group"),
     _text("placed_by"),
@@ -153,7 +203,7 @@ orders = Table(
     Column("unknowns", Integer(), nullable=False),  # children whose fate is not known
     Column("acked", Boolean(), nullable=False),  # a venue has taken a child
     Column("cancelling", Boolean(), nullable=False),
-    Column("ended", Text(), nullable=True),  # how it ended; a later fill may still make it filled
+    Column("ended", Words(), nullable=True),  # how it ended; a later fill may still make it filled
     _text("why"),
     _moment("created_at"),
     _moment("updated_at"),
@@ -236,8 +286,8 @@ decisions = Table(
     _exact("wanted"),
     _exact("allocated"),
     _text("why"),
-    Column("seen", _JSON, nullable=False),
-    Column("left_out", _JSON, nullable=False),
+    Column("seen", Json(), nullable=False),
+    Column("left_out", Json(), nullable=False),
     _exact("expected_px", null=True),
     _text("single_venue"),
     _exact("single_px", null=True),
@@ -264,8 +314,8 @@ positions = Table(
     _exact("bought"),
     _exact("sold"),
     _exact("turnover"),
-    Column("fees", _JSON, nullable=False),  # asset -> decimal text
-    Column("fees_third", _JSON, nullable=False),  # of these, in neither base nor quote
+    Column("fees", Json(), nullable=False),  # asset -> decimal text
+    Column("fees_third", Json(), nullable=False),  # of these, in neither base nor quote
     Column("fills", Integer(), nullable=False),
     _moment("since"),
     _moment("updated_at"),
@@ -342,7 +392,7 @@ foreign_orders = Table(
     _text("venue_order_id", key=True),
     _text("symbol"),
     _text("key"),
-    Column("side", Text(), nullable=True),
+    Column("side", Words(), nullable=True),
     _exact("qty", null=True),
     _exact("px", null=True),
     Column("is_open", Boolean(), nullable=False),
