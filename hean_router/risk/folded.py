@@ -9,7 +9,9 @@ to what the venue says.  A fill that comes later still is counted as a position.
 
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.order import OrderState, Tif
@@ -184,6 +186,19 @@ class Folded:
         self._duplicate_span_ns = duplicate_span_ns
         self._resting: dict[tuple[str, Side], list[Decimal]] = {}  # prices, rising
         self._pairs: dict[str, tuple[str, Pair]] = {}
+        self._folds: dict[type, Callable[[Any], None]] = {  # each takes the rows of its type
+            ParentPlaced: self._placed,
+            ParentEnded: self._ended,
+            ChildIntended: self._intended,
+            ChildAcked: self._acked,
+            ChildRejected: self._undone,
+            ChildWithdrawn: self._undone,
+            ChildAbsent: self._undone,
+            ChildReported: self._reported,
+            Filled: self._filled,
+            BalancesSet: self._counted,
+            RiskSet: self._set,
+        }
 
     # ------------------------------------------------------------------ questions
 
@@ -226,33 +241,23 @@ class Folded:
 
     def apply(self, row: Row) -> None:
         """Fold one row in; rows that change nothing here are passed over."""
-        match row:
-            case ChildIntended():
-                self._intended(row)
-            case Filled():
-                self._filled(row)
-            case ChildReported():
-                self._reported(row)
-            case ChildAcked():
-                if child := self.children.get(row.key):
-                    child.seen = True
-            case ChildRejected() | ChildWithdrawn() | ChildAbsent():
-                child = self.children.get(row.key)
-                # What has been seen to exist is not unmade by such a word; the OMS raises it.
-                if child is not None and not child.seen:
-                    self._end(child)
-                    self._hold(child, ZERO)
-            case ParentPlaced():
-                self._placed(row)
-            case ParentEnded():
-                self._ended(row)
-            case BalancesSet():
-                self._counted(row)
-            case RiskSet():
-                self.state, self.reason = row.state, row.reason
-                self.by, self.since_ns = row.by, row.at_ns
-            case _:
-                pass
+        if (fold := self._folds.get(type(row))) is not None:
+            fold(row)
+
+    def _acked(self, row: ChildAcked) -> None:
+        if child := self.children.get(row.key):
+            child.seen = True
+
+    def _undone(self, row: ChildRejected | ChildWithdrawn | ChildAbsent) -> None:
+        child = self.children.get(row.key)
+        # What has been seen to exist is not unmade by such a word; the OMS raises it.
+        if child is not None and not child.seen:
+            self._end(child)
+            self._hold(child, ZERO)
+
+    def _set(self, row: RiskSet) -> None:
+        self.state, self.reason = row.state, row.reason
+        self.by, self.since_ns = row.by, row.at_ns
 
     def _placed(self, row: ParentPlaced) -> None:
         assert row.parent not in self.parents, f"parent {row.parent} is placed twice"

@@ -77,25 +77,25 @@ def _health(at: _Look) -> Denied | None:
 
 
 def _rate(at: _Look) -> Denied | None:
-    more = 1 + sum(one.account == at.account for one in at.ahead)
+    more = 1
+    for one in at.ahead:
+        more += one.account == at.account
     bounds = at.scopes.account(at.account)
     return paced("orders", at.account, bounds, at.folded, more, at.view.now_ns)
 
 
 def _open(at: _Look) -> Denied | None:
-    folded, scopes, ahead = at.folded, at.scopes, at.ahead
-    here = sum(one.instrument.venue == at.venue for one in ahead)
-    mine = sum(one.account == at.account for one in ahead)
-    total, by_account, by_venue = (
-        bounds.open_orders_max
-        for bounds in (scopes.portfolio, scopes.account(at.account), scopes.venue(at.venue))
-    )
-    live_account = folded.live_account.get(at.account, 0) + mine
-    live_venue = folded.live_venue.get(at.venue, 0) + here
+    folded, scopes = at.folded, at.scopes
+    here, mine = folded.live_venue.get(at.venue, 0), folded.live_account.get(at.account, 0)
+    for one in at.ahead:
+        here += one.instrument.venue == at.venue
+        mine += one.account == at.account
+    of_account, of_venue = scopes.account(at.account), scopes.venue(at.venue)
+    live, limit = folded.live_total + len(at.ahead), scopes.portfolio.open_orders_max
     return (
-        rules.open_orders("the portfolio", total, folded.live_total + len(ahead), 1)
-        or rules.open_orders(f"account {at.account}", by_account, live_account, 1)
-        or rules.open_orders(f"venue {at.venue}", by_venue, live_venue, 1)
+        rules.open_orders("the portfolio", limit, live, 1)
+        or rules.open_orders(f"account {at.account}", of_account.open_orders_max, mine, 1)
+        or rules.open_orders(f"venue {at.venue}", of_venue.open_orders_max, here, 1)
     )
 
 
