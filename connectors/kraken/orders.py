@@ -148,6 +148,7 @@ class Orders(kit.OrderCodec):
     """One account at Kraken, spot."""
 
     limits = LIMITS
+    rising_nonces = True
     visibility_ms = 5_000  # no bound is documented: ours
     engine_ms = 1_000  # it does not match past the deadline, by its own clock
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, TypeVar
 
 import aiohttp
-from msgspec import MsgspecError
+from msgspec import MsgspecError, Struct
 from yarl import URL
 
 from hean_router.domain.errors import Unreachable, VenueError
@@ -36,6 +37,40 @@ _UNREADABLE = (
     TypeError,
     ValueError,
 )
+
+
+class NeverLeft(VenueError):
+    """A request of which certainly no byte has left; `code` is stable (late, no_budget, …)."""
+
+    def __init__(self, code: str, what: str, fix: str = "") -> None:
+        super().__init__(what, fix)
+        self.code = code
+
+
+class Signature(Protocol):
+    """Signs one request, or those of one question, when they leave.
+
+    `leave_s` bounds the waiting for limits, for the lane and for a connection; 0: no bound of its
+    own.
+    """
+
+    leave_s: float
+
+    def lane(self) -> AbstractAsyncContextManager[None]:
+        """The turn to leave; held until the answer has come, where nonces must arrive in order."""
+        ...
+
+    def sign(self, request: HttpRequest) -> HttpRequest:
+        """The request as it leaves.  Raises `NeverLeft` when it must not any more."""
+        ...
+
+
+class Exchange(Struct, frozen=True):
+    """One request and its answer; `sent_ns` before anything is written, `got_ns` at its headers."""
+
+    answer: Answer
+    sent_ns: int
+    got_ns: int
 
 
 class Http:
@@ -70,34 +105,76 @@ class Http:
         self._headers = dict(headers or {})  # what this environment wants on every request
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(self, part: Part, ask: Ask[T], timeout_s: float = TIMEOUT_S) -> T:
+    async def ask(
+        self,
+        part: Part,
+        ask: Ask[T],
+        timeout_s: float = TIMEOUT_S,
+        signature: Signature | None = None,
+    ) -> T:
         """Carry `ask` to its end and return what it returns."""
         request = next(ask)
         try:
             while True:
-                answer = await self._answer(part, request, timeout_s)
+                answer = (await self.send(part, request, timeout_s, signature)).answer
                 try:
                     request = ask.send(answer)
                 except _UNREADABLE as fault:
-                    why = f"{request.path}: unreadable answer ({type(fault).__name__}: {fault})"
-                    raise VenueError(f"{why}: {answer.status} {answer.body[:120]!r}") from fault
+                    # What answers a signed request may hold a token, or quote what we have sent.
+                    said = "" if request.signed else f": {fault}"
+                    body = b"" if request.signed else answer.body[:120]
+                    why = f"{request.path}: unreadable answer ({type(fault).__name__}{said})"
+                    raise VenueError(f"{why}: {answer.status} {body!r}") from (
+                        None if request.signed else fault
+                    )
         except StopIteration as end:
             value: T = end.value
             return value
         finally:
             ask.close()
 
-    async def _answer(self, part: Part, request: HttpRequest, timeout_s: float) -> Answer:
+    async def send(
+        self,
+        part: Part,
+        request: HttpRequest,
+        timeout_s: float = TIMEOUT_S,
+        signature: Signature | None = None,
+    ) -> Exchange:
+        """One request and its answer, whatever that says; signed by `signature` if it wants that.
+
+        Raises `NeverLeft` where certainly nothing was sent, and `VenueError` where that is open.
+        """
+        if request.signed and signature is None:
+            raise NeverLeft("not_signed", f"{request.path} wants a key")
+        leave_s = signature.leave_s if signature else 0.0
+        patience_ns = int(leave_s * SECOND) or WAIT_MAX_NS
+        began_ns = self._clock()
         try:
-            url = self.url(part, request)
-            gate = self.limits.rest(str(url), request.bucket)
+            url = str(self.url(part, request))
+            gate = self.limits.rest(url, request.bucket)
         except ValueError as fault:
-            raise VenueError(f"{request.path}: {fault}", NO_NETWORK) from None
+            raise NeverLeft("not_connected", f"{request.path}: {fault}", NO_NETWORK) from None
         try:
-            await gate.wait(request.cost, WAIT_MAX_NS)
+            await gate.wait(request.cost, patience_ns)
         except VenueError as fault:
-            raise VenueError(f"{request.path}: {fault}") from None
+            raise NeverLeft("no_budget", f"{request.path}: {fault}") from None
+        if not request.signed or signature is None:
+            return await self._exchange(part, request, timeout_s)
+        try:
+            async with _entered(signature.lane(), leave_s):
+                left_s = leave_s - (self._clock() - began_ns) / SECOND if leave_s else 0.0
+                if leave_s and left_s <= 0:
+                    raise NeverLeft("late", f"{request.path}: waited too long for its turn")
+                return await self._exchange(part, signature.sign(request), timeout_s, left_s)
+        except _TooLate:
+            raise NeverLeft("late", f"{request.path}: waited too long for its turn") from None
+
+    async def _exchange(
+        self, part: Part, request: HttpRequest, timeout_s: float, connect_s: float = 0.0
+    ) -> Exchange:
         self.requests += 1
+        url = self.url(part, request)
+        sent_ns = self._clock()
         try:
             async with (
                 asyncio.timeout(timeout_s),
@@ -107,20 +184,29 @@ class Http:
                     headers={**self._headers, **request.headers},
                     data=request.body or None,
                     allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, connect=connect_s or None),
                 ) as response,
             ):
+                got_ns = self._clock()
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 self._heed(str(url), request.bucket, response.status, headers)
                 body = await _read(response)
+        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as fault:
+            what = str(_named(fault, request.path))  # names a host and no query
+            if not request.signed:
+                raise _named(fault, request.path) from fault
+            raise NeverLeft("not_connected", what, NO_NETWORK) from None
         except TimeoutError:
             raise VenueError(f"{request.path}: no answer within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as fault:
+            if request.signed:  # some of them, and all of their causes, hold the whole address
+                raise VenueError(f"{request.path}: {type(fault).__name__}") from None
             raise _named(fault, request.path) from fault
         if body is None:
             raise VenueError(f"{request.path}: answer larger than {BODY_MAX >> 20} MiB")
-        if self._listener is not None:
-            self._listener.answered(str(url), response.status, body, self._clock())
-        return Answer(response.status, headers, body)
+        if self._listener is not None and not request.signed:
+            self._listener.answered(str(url), response.status, body, got_ns)
+        return Exchange(Answer(response.status, headers, body), sent_ns, got_ns)
 
     def _heed(self, url: str, bucket: str, status: int, headers: Mapping[str, str]) -> None:
         """Where the venue says to wait, nobody asks meanwhile, whatever becomes of the body."""
@@ -154,6 +240,24 @@ class Http:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+class _TooLate(Exception):
+    """The turn did not come in time."""
+
+
+@asynccontextmanager
+async def _entered(lane: AbstractAsyncContextManager[None], within_s: float) -> AsyncIterator[None]:
+    """Hold `lane`; raises `_TooLate` if the turn does not come within `within_s` (0: any time)."""
+    try:
+        async with asyncio.timeout(within_s or None):
+            await lane.__aenter__()
+    except TimeoutError:
+        raise _TooLate from None
+    try:
+        yield
+    finally:
+        await lane.__aexit__(None, None, None)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

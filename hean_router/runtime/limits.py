@@ -52,6 +52,19 @@ class Gate:
         if patience_ns and wait_ns > patience_ns:
             raise VenueError(f"held back by {self._why} for {wait_ns / SECOND:.0f} s")
 
+    @property
+    def capacity(self) -> int:
+        """What passes in one window."""
+        return self._limiter.capacity
+
+    def left(self) -> int:
+        """What could pass at once, by whoever does not queue."""
+        return self._limiter.left(self._clock())
+
+    def charge(self, cost: int) -> bool:
+        """Pay for what goes another way (a socket that shares the limit), if it can pass now."""
+        return self._limiter.take(cost, self._clock()) == 0
+
     def block(self, until_ns: int, why: str) -> None:
         """Let nobody through before `until_ns`; `why` is told to those who are refused."""
         self._limiter.block(until_ns)

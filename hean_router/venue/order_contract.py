@@ -96,6 +96,9 @@ class OrderCodec:
     tifs: frozenset[Tif] = frozenset(Tif)
     limits: OrderLimits
     visibility_ms: int = 1_000  # how late an accepted order may first be seen by a question
+    # Requests must arrive in the order of their nonces, each above all before: so the next one is
+    # not sent before the last is answered, and nonces are reserved on disk.
+    rising_nonces: bool = False
     engine_ms: int = 0  # how long past the deadline the engine may still act (Binance: 10 s)
 
     def sockets(self) -> Sequence[OrderSocket]:
