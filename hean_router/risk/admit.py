@@ -16,8 +16,8 @@ from hean_router.risk.folded import Folded
 from hean_router.risk.model import Denied, Proposed, RiskView
 from hean_router.risk.scopes import Scopes, paced, priced
 
-# (code, scope, worst case, limit); the worst case None: no rate for what `scope` names
-_Line = tuple[str, str, Decimal | None, Decimal]
+# (code, kind of scope, its name, worst case, limit); the worst case None: no rate for part of it
+_Line = tuple[str, str, str, Decimal | None, Decimal]
 
 
 class _Leg:
@@ -63,7 +63,7 @@ def admit(
     finally:
         for leg in done:
             leg.cell.open(leg.side, -leg.proposed.qty)
-    over = [line for line in after if line[2] is None or line[2] > line[3]]
+    over = [line for line in after if line[3] is None or line[3] > line[4]]
     if over and (denied := _worse(legs, over, worth, folded, scopes)):
         return denied
     return tuple(reserved)
@@ -72,12 +72,12 @@ def admit(
 def _hurried(legs: Sequence[_Leg], view: RiskView, folded: Folded, scopes: Scopes) -> Denied | None:
     """Rates of parents, and room for at least one order of each."""
     total = scopes.portfolio.open_orders_max
-    if denied := rules.open_orders("the portfolio", total, folded.live_total, len(legs)):
+    if denied := rules.open_orders("the", "portfolio", total, folded.live_total, len(legs)):
         return denied
     for account in {leg.account: None for leg in legs}:
         bounds, more = scopes.account(account), sum(leg.account == account for leg in legs)
         live, limit = folded.live_account.get(account, 0), bounds.open_orders_max
-        denied = rules.open_orders(f"account {account}", limit, live, more)
+        denied = rules.open_orders("account", account, limit, live, more)
         if denied := denied or paced("parents", account, bounds, folded, more, view.now_ns):
             return denied
     return None
@@ -129,36 +129,33 @@ def _single(
 def _lines(legs: Sequence[_Leg], folded: Folded, worth: Worth, scopes: Scopes) -> list[_Line]:
     """Every limit on exposure that these legs touch, and what stands against it."""
     lines: list[_Line] = []
-    for leg in {id(leg.cell): leg for leg in legs}.values():
-        scope = f"{leg.symbol} in account {leg.account}"
+    for leg in legs if len(legs) == 1 else {id(leg.cell): leg for leg in legs}.values():
+        worst = leg.cell.worst
         qty_max, money_max = leg.bounds.position_qty_max, leg.bounds.position_max
         if qty_max is not None:
-            lines.append(("limit_position", scope + " (base)", leg.cell.worst, qty_max))
-        if money_max is not None:
+            lines.append(("limit_position", leg.account, leg.symbol + " (base)", worst, qty_max))
+        if money_max is not None and worst:
             px = worth.base(leg.symbol)
-            if leg.cell.worst:
-                worst = None if px is None else leg.cell.worst * px
-                lines.append(("limit_position", scope, worst, money_max))
+            value = None if px is None else worst * px
+            lines.append(("limit_position", leg.account, leg.symbol, value, money_max))
     for name in {leg.symbol: None for leg in legs}:
         gauge = measure(folded.by_symbol[name], worth)
-        lines += gauge_lines(f"symbol {name}", gauge, scopes.symbol(name))
+        gauge_lines(lines, "symbol", name, gauge, scopes.symbol(name))
     accounts, whole = measure_all(folded, worth)
     for name in {leg.account: None for leg in legs}:
-        lines += gauge_lines(f"account {name}", accounts[name], scopes.account(name))
-    lines += gauge_lines("the portfolio", whole, scopes.portfolio)
+        gauge_lines(lines, "account", name, accounts[name], scopes.account(name))
+    gauge_lines(lines, "the", "portfolio", whole, scopes.portfolio)
     return lines
 
 
-def gauge_lines(scope: str, gauge: Gauge, bounds: Bounds) -> list[_Line]:
-    """The limits on gross and net of one scope, as far as there are any."""
-    lines: list[_Line] = []
-    for code, limit, amount in (
-        ("limit_gross_exposure", bounds.gross_max, gauge.gross),
-        ("limit_net_exposure", bounds.net_max, gauge.net),
-    ):
-        if limit is not None:
-            lines.append((code, scope, None if gauge.lacking else amount, limit))
-    return lines
+def gauge_lines(lines: list[_Line], kind: str, name: str, gauge: Gauge, bounds: Bounds) -> None:
+    """Add the limits on gross and net of one scope, as far as there are any."""
+    if bounds.gross_max is not None:
+        gross = None if gauge.lacking else gauge.gross
+        lines.append(("limit_gross_exposure", kind, name, gross, bounds.gross_max))
+    if bounds.net_max is not None:
+        net = None if gauge.lacking else gauge.net
+        lines.append(("limit_net_exposure", kind, name, net, bounds.net_max))
 
 
 def _worse(
@@ -171,13 +168,14 @@ def _worse(
     """Of limits that are passed afterwards: the first that these legs make worse."""
     if folded.state != "normal":
         return None  # nothing but reducing legs came this far: getting out needs no room
-    before = {line[:2]: line[2] for line in _lines(legs, folded, worth, scopes)}
-    for code, scope, amount, limit in over:
+    before = {line[:3]: line[3] for line in _lines(legs, folded, worth, scopes)}
+    for code, kind, name, amount, limit in over:
         if amount is None:
             if all(leg.reducing for leg in legs):
                 continue
-            return Denied("no_rate", f"no rate that is fresh enough to value {scope}")
-        if denied := rules.exposure(code, scope, before.get((code, scope), ZERO), amount, limit):
+            return Denied("no_rate", f"no rate that is fresh enough to value {kind} {name}")
+        was = before.get((code, kind, name), ZERO)
+        if denied := rules.exposure(code, f"{kind} {name}", was, amount, limit):
             return denied
     return None
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from hean_router.domain.instrument import Side
+from hean_router.domain.limits import Bounds
 from hean_router.domain.order import Approved, ChildOrder
 from hean_router.domain.record import ParentPlaced
 from hean_router.risk import rules
-from hean_router.risk.admit import gauge_lines
 from hean_router.risk.exact import share_up
-from hean_router.risk.exposure import measure
+from hean_router.risk.exposure import Gauge, measure
 from hean_router.risk.folded import Folded
 from hean_router.risk.model import Denied, RiskView
 from hean_router.risk.scopes import Scopes, paced, priced
@@ -55,7 +55,8 @@ class _Look:
         self.child, self.placed, self.view = child, placed, view
         self.folded, self.scopes, self.ahead = folded, scopes, ahead
         self.account, self.side, self.venue = child.account, child.side, str(of.venue)
-        self.symbol = str(of.pair)
+        self.symbol, pair = folded.pair(placed.intent.symbol)
+        assert of.pair == pair, f"{of.pair} for a parent of {pair}"
         self.qty = of.qty_decimal(child.qty)
         # A market order may trade down to what its parent was let through with.
         self.px = placed.worst_px if child.px is None else of.px_decimal(child.px)
@@ -93,9 +94,9 @@ def _open(at: _Look) -> Denied | None:
     of_account, of_venue = scopes.account(at.account), scopes.venue(at.venue)
     live, limit = folded.live_total + len(at.ahead), scopes.portfolio.open_orders_max
     return (
-        rules.open_orders("the portfolio", limit, live, 1)
-        or rules.open_orders(f"account {at.account}", of_account.open_orders_max, mine, 1)
-        or rules.open_orders(f"venue {at.venue}", of_venue.open_orders_max, here, 1)
+        rules.open_orders("the", "portfolio", limit, live, 1)
+        or rules.open_orders("account", at.account, of_account.open_orders_max, mine, 1)
+        or rules.open_orders("venue", at.venue, of_venue.open_orders_max, here, 1)
     )
 
 
@@ -128,34 +129,41 @@ def _venue_exposure(at: _Look) -> Denied | None:
     bounds = at.scopes.venue(at.venue)
     if bounds.gross_max is None and bounds.net_max is None:
         return None
+    worth = at.scopes.worth(at.folded, at.view)
     cell = at.folded.venue_cell(at.venue, at.account, at.symbol)
-    worth, cells = at.scopes.worth(at.folded, at.view), at.folded.at_venue[at.venue].values()
+    cells = at.folded.at_venue[at.venue]
     moved = [(cell, at.side, at.qty)]
     for one in at.ahead:
-        if one.instrument.venue == at.venue:
-            of = one.instrument
+        of = one.instrument
+        if of.venue == at.venue:
             where = at.folded.venue_cell(at.venue, one.account, str(of.pair))
             moved.append((where, one.side, of.qty_decimal(one.qty)))
-    scope = f"venue {at.venue}"
     for where, side, qty in moved:
         where.open(side, qty)
     try:
-        after = gauge_lines(scope, measure(cells, worth), bounds)
-        if all(amount is not None and amount <= limit for _, _, amount, limit in after):
+        after = measure(cells.values(), worth)
+        if not after.lacking and _within(after, bounds):
             return None
         cell.open(at.side, -at.qty)
-        before = gauge_lines(scope, measure(cells, worth), bounds)
+        before = measure(cells.values(), worth)
         cell.open(at.side, at.qty)
     finally:
         for where, side, qty in moved:
             where.open(side, -qty)
-    for (code, _, was, _), (_, _, amount, limit) in zip(before, after, strict=True):
-        if amount is None:
-            if not at.reducing:
-                return Denied("no_rate", f"no rate that is fresh enough to value {scope}")
-        elif denied := rules.exposure(code, scope, was, amount, limit):
-            return denied
-    return None
+    scope = f"venue {at.venue}"
+    if after.lacking:
+        if at.reducing:
+            return None
+        return Denied("no_rate", f"no rate that is fresh enough to value {scope}")
+    gross = "limit_gross_exposure", scope, before.gross, after.gross, bounds.gross_max
+    net = "limit_net_exposure", scope, before.net, after.net, bounds.net_max
+    return rules.exposure(*gross) or rules.exposure(*net)
+
+
+def _within(gauge: Gauge, bounds: Bounds) -> bool:
+    return (bounds.gross_max is None or gauge.gross <= bounds.gross_max) and (
+        bounds.net_max is None or gauge.net <= bounds.net_max
+    )
 
 
 # In this order: what stops everything, what the world forbids, what this order does.

@@ -110,24 +110,21 @@ def parent_notional(bounds: Bounds, notional: Decimal) -> Denied | None:
     )
 
 
-def open_orders(scope: str, limit: int | None, live: int, more: int) -> Denied | None:
+def open_orders(kind: str, name: str, limit: int | None, live: int, more: int) -> Denied | None:
     """Orders that are live, those whose fate is unknown with them."""
     if limit is None or live + more <= limit:
         return None
-    return Denied("limit_open_orders", f"{scope} has {live} open orders, {limit} are allowed")
+    return Denied("limit_open_orders", f"{kind} {name} has {live} open orders, {limit} are allowed")
 
 
-def order_rate(
-    what: str, account: str, counts: tuple[int, int], limits: tuple[int | None, int | None]
-) -> Denied | None:
-    """`counts` and `limits` per second and per minute, the new ones counted."""
-    for count, limit, span in zip(counts, limits, ("second", "minute"), strict=True):
-        if limit is not None and count > limit:
-            return Denied(
-                "limit_order_rate",
-                f"account {account} would make {count} {what} in a {span}, {limit} are allowed",
-            )
-    return None
+def order_rate(what: str, account: str, count: int, limit: int | None, span: str) -> Denied | None:
+    """`count` in the last `span`, the new ones counted."""
+    if limit is None or count <= limit:
+        return None
+    return Denied(
+        "limit_order_rate",
+        f"account {account} would make {count} {what} in a {span}, {limit} are allowed",
+    )
 
 
 def duplicate(

@@ -85,12 +85,13 @@ def paced(
     what: str, account: str, bounds: Bounds, folded: Folded, more: int, now_ns: int
 ) -> Denied | None:
     """Whether the account may send `more` parents or orders now."""
-    parents = what == "parents"
-    pace = folded.pace(folded.placed if parents else folded.orders, account)
-    counts = pace.second.count(now_ns) + more, pace.minute.count(now_ns) + more
-    limits = (
-        (bounds.parents_per_second, bounds.parents_per_minute)
-        if parents
-        else (bounds.orders_per_second, bounds.orders_per_minute)
+    if what == "parents":
+        pace = folded.pace(folded.placed, account)
+        second, minute = bounds.parents_per_second, bounds.parents_per_minute
+    else:
+        pace = folded.pace(folded.orders, account)
+        second, minute = bounds.orders_per_second, bounds.orders_per_minute
+    count = pace.second.count(now_ns) + more
+    return rules.order_rate(what, account, count, second, "second") or rules.order_rate(
+        what, account, pace.minute.count(now_ns) + more, minute, "minute"
     )
-    return rules.order_rate(what, account, counts, limits)
