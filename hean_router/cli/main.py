@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hean_router import __version__
+from hean_router.cli import db
 from hean_router.cli.output import Exit, ReaderGone, emit, error, fail, say, tell
 from hean_router.domain.errors import CommandError, HeanError
 
@@ -31,6 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with: hean demo",
 )
+
+app.add_typer(db.app)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Folder of router.toml and venues.toml.")
@@ -293,6 +296,211 @@ def demo(
     settings = load(config)
     code = show(settings, seconds=seconds, seed=seed, headless=headless, as_json=as_json)
     raise typer.Exit(code)
+
+
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", help="Folder of the router's journal; default: the one started last."),
+]
+
+
+@app.command(
+    epilog="Example: hean sim binance okx > venues.json & hean run --venues-from venues.json"
+)
+def run(
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="paper pretends; live sends orders.  Default: paper, but live at `hean sim`."
+        ),
+    ] = "",
+    arm: Annotated[
+        bool, typer.Option("--arm", help="Second step of arming live orders; see venues.toml.")
+    ] = False,
+    venues: VenuesOption = "",
+    venues_from: VenuesFrom = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Folder of the journal; default: that of router.toml."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The router: books, orders, risk, strategies and the API, until Ctrl-C."""
+    from hean_router.cli.run import start
+
+    if mode not in {"", "paper", "live"}:
+        raise CommandError(f"--mode {mode!r} is neither paper nor live", "say paper or live")
+    settings, chosen = load_targets(config, venues, venues_from)
+    start(settings, chosen, mode=mode, arm=arm, state=state or settings.state, as_json=as_json)
+
+
+@app.command(epilog="Example: hean submit BTC/USDT buy 0.05 --limit 61000 --tif GTC")
+def submit(
+    symbol: Annotated[str, typer.Argument(help="Such as BTC/USDT.")],
+    side: Annotated[str, typer.Argument(help="buy or sell.")],
+    quantity: Annotated[str, typer.Argument(help="Base; leave out with --quote.")] = "",
+    quote: Annotated[str, typer.Option(help="Quote to spend or get, instead of a quantity.")] = "",
+    limit: Annotated[str, typer.Option(help="Limit price; without it a market order.")] = "",
+    tif: Annotated[str, typer.Option(help="GTC, GTD, IOC or FOK.")] = "",
+    post_only: Annotated[bool, typer.Option("--post-only", help="Never take.")] = False,
+    expire: Annotated[
+        str, typer.Option(help="With GTD: a time such as 2027-01-31T12:00:00Z.")
+    ] = "",
+    include: Annotated[str, typer.Option(help="Only these venues, by commas.")] = "",
+    exclude: Annotated[str, typer.Option(help="Not these venues, by commas.")] = "",
+    max_share: Annotated[str, typer.Option(help="Of the quantity at any one venue, 0 to 1.")] = "",
+    client_id: Annotated[
+        str, typer.Option(help="Your id: the same one orders nothing twice.")
+    ] = "",
+    wait: Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait for the end.")] = 5.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only.")] = False,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Place an order with the router that runs here, and say how it stands."""
+    from hean_router.cli import desk
+
+    fields: dict[str, Any] = {"symbol": symbol, "side": side.lower()}
+    texts = {
+        "quantity": quantity, "quote_quantity": quote, "limit_price": limit,
+        "time_in_force": tif, "expire_time": expire, "max_share": max_share,
+        "client_order_id": client_id,
+    }  # fmt: skip
+    fields |= {name: text for name, text in texts.items() if text}
+    fields |= {"include": names(include), "exclude": names(exclude), "post_only": post_only}
+    if dry_run:
+        fields.pop("client_order_id", None)
+        desk.preview(state, as_json, fields)
+    else:
+        desk.submit(state, as_json, wait_s=wait, fields=fields)
+
+
+@app.command(epilog="Example: hean cancel 0000001a")
+def cancel(
+    order: Annotated[str, typer.Argument(help="The order's id.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every order of ours.")] = False,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Cancel what is left of an order."""
+    from hean_router.cli import desk
+
+    desk.cancel(state, as_json, order, everything=everything)
+
+
+@app.command(epilog="Example: hean orders --status new --limit 10")
+def orders(
+    status: Annotated[str, typer.Option(help="Only these: new, filled, canceled…")] = "",
+    symbol: Annotated[str, typer.Option(help="Only this one.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most.")] = 20,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Orders of the router that runs here, newest first."""
+    from hean_router.cli import desk
+
+    filters = {"status": status or None, "symbol": symbol or None, "limit": limit}
+    desk.orders(state, as_json, filters)
+
+
+@app.command(epilog="Example: hean fills --limit 50")
+def fills(
+    symbol: Annotated[str, typer.Option(help="Only this one.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most.")] = 20,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Trades of ours, newest first."""
+    from hean_router.cli import desk
+
+    desk.table(state, as_json, "fills", "fills", symbol=symbol or None, limit=limit)
+
+
+@app.command(epilog="Example: hean positions --json")
+def positions(state: StateOption = None, as_json: JsonFlag = False) -> None:
+    """Positions from our fills, with their profit."""
+    from hean_router.cli import desk
+
+    desk.table(state, as_json, "portfolio/positions", "positions")
+
+
+@app.command(epilog="Example: hean balances")
+def balances(state: StateOption = None, as_json: JsonFlag = False) -> None:
+    """What we have at each venue."""
+    from hean_router.cli import desk
+
+    desk.table(state, as_json, "portfolio/balances", "balances")
+
+
+@app.command(epilog="Example: hean exposure --json")
+def exposure(state: StateOption = None, as_json: JsonFlag = False) -> None:
+    """What is at risk, in the reporting currency, with the age of every rate."""
+    from hean_router.cli import desk
+
+    desk.table(state, as_json, "portfolio/exposure", "assets")
+
+
+@app.command(epilog="Example: hean kpi")
+def kpi(state: StateOption = None, as_json: JsonFlag = False) -> None:
+    """How the router does: latencies, throughput, uptime, profit, each with its sample."""
+    from hean_router.cli import desk
+
+    desk.table(state, as_json, "kpis", "kpis")
+
+
+@app.command(epilog='Example: hean kill "prices look wrong"')
+def kill(
+    reason: Annotated[str, typer.Argument(help="Why; it is written down.")],
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Stop new orders, cancel ours everywhere; stays so over restarts until `hean reset`."""
+    from hean_router.cli import desk
+
+    desk.kill(state, as_json, reason)
+
+
+@app.command(epilog='Example: hean reset "it was a test"')
+def reset(
+    reason: Annotated[str, typer.Argument(help="Why; it is written down.")],
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Trade again after `hean kill`."""
+    from hean_router.cli import desk
+
+    desk.reset(state, as_json, reason)
+
+
+@app.command(epilog="Example: hean keys make --scopes read,trade --name laptop")
+def keys(
+    what: Annotated[str, typer.Argument(help="make, list or revoke.")] = "list",
+    key_id: Annotated[str, typer.Argument(help="With revoke: which.")] = "",
+    account: Annotated[str, typer.Option(help="Whose; default: that of the router.")] = "",
+    scopes: Annotated[str, typer.Option(help="Of read, trade, cancel, risk, admin.")] = "read",
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """API keys of the router that runs here; a key is told once and kept as a hash."""
+    from hean_router.cli import desk
+
+    desk.keys(state, as_json, what, key_id=key_id, account=account, scopes=names(scopes), name=name)
+
+
+@app.command(epilog="Example: hean strategy start arb --param hurdle_bps=2")
+def strategy(
+    what: Annotated[str, typer.Argument(help="list, start or stop.")] = "list",
+    name: Annotated[str, typer.Argument(help="Which; see `hean strategy list`.")] = "",
+    param: Annotated[list[str] | None, typer.Option(help="With start: name=value.")] = None,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Strategies of the router that runs here."""
+    from hean_router.cli import desk
+
+    desk.strategies(state, as_json, what, name, param or [])
 
 
 @app.command(

@@ -92,7 +92,10 @@ def copy(source: Path, target: Path) -> None:
     _away(target)
     # Made before SQLite opens it: a journal holds all there is to know of an account.
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    from_url = f"file:{quote(str(source.resolve()))}?mode=ro"
+    # Read only, it would leave the files beside a journal in WAL mode behind, perhaps as another
+    # user's than the router's, which could then not open its own.
+    mode = "rw" if os.access(source, os.W_OK) else "ro"
+    from_url = f"file:{quote(str(source.resolve()))}?mode={mode}"
     with (
         closing(sqlite3.connect(from_url, uri=True, timeout=10)) as old,
         closing(sqlite3.connect(target, timeout=10)) as new,

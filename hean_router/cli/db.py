@@ -1,0 +1,280 @@
+"""`hean db`: the query tables up, down, anew and compared; the journal copied and put back."""
+
+import asyncio
+import importlib
+import sqlite3
+import tempfile
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from hean_router.cli.output import emit, say
+from hean_router.domain.errors import CommandError, HeanError
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="db",
+    help="The query store (SQLite or PostgreSQL) and copies of the journal.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        help="Of the query store: sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/DB; "
+        "default: the configuration's.  One with a password belongs there, or in "
+        "HEAN_QUERY__URL: others may see a command line.",
+    ),
+]
+State = Annotated[
+    Path | None, typer.Option("--state", help="The router's folder; default: the configuration's.")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Folder of router.toml and the others.")
+]
+JournalFile = Annotated[
+    Path | None, typer.Option("--journal", help="The journal; default: the one in --state.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Over a file that is there.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+@app.command(epilog="Example: hean db upgrade --url postgresql+asyncpg://hean@localhost/hean")
+def upgrade(
+    to: Annotated[str, typer.Argument(help="A version; default: the newest.")] = "head",
+    url: Url = "",
+    state: State = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the tables, or bring them to a newer version."""
+    from hean_router.store import schema
+
+    _moved(_run(schema.upgrade(_url(url, state, config), to)), as_json=as_json)
+
+
+@app.command(epilog="Example: hean db downgrade base; what is taken away is in the journal still.")
+def downgrade(
+    to: Annotated[str, typer.Argument(help="A version, or base: no tables at all.")],
+    url: Url = "",
+    state: State = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take the tables back to an older version."""
+    from hean_router.store import schema
+
+    _moved(_run(schema.downgrade(_url(url, state, config), to)), as_json=as_json)
+
+
+@app.command(epilog="Example: hean db rebuild; a running router goes on feeding by itself.")
+def rebuild(
+    url: Url = "",
+    state: State = None,
+    journal: JournalFile = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Empty the tables and fill them from the journal's first row on."""
+    from hean_router.store.feeder import Feeder
+    from hean_router.store.urls import DATABASE_FAULTS, explained
+
+    at = _url(url, state, config)
+
+    async def work(source: Any) -> int:
+        feeder = Feeder(source, at)
+        try:
+            return await feeder.rebuild()
+        except DATABASE_FAULTS as fault:
+            raise explained(fault, at) from None
+        finally:
+            await feeder.close()
+
+    with _snapshot(_journal(journal, state, config)) as source:
+        rows = _run(work(source))
+    _told({"rows": rows}, f"rebuilt from {rows} rows of the journal", as_json=as_json)
+
+
+@app.command(epilog="Example: hean db check --json; exit code 1 if anything is amiss.")
+def check(
+    url: Url = "",
+    state: State = None,
+    journal: JournalFile = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Whether the tables are as this program wants them, and the journal's chain is whole."""
+    from hean_router.store import schema
+
+    at = _url(url, state, config)
+    version = _run(schema.current(at)) if _is_there(at) else ""
+    # Of tables at another version it is known that they differ.
+    amiss = _run(schema.differences(at)) if version == schema.head() else []
+    if version != schema.head():
+        amiss = [f"tables at version {version or 'none'}, not {schema.head()}: hean db upgrade"]
+    file = _journal(journal, state, config)
+    rows = None
+    if file.exists():
+        with _snapshot(file) as source:
+            rows = sum(1 for _ in source.rows(0))
+    facts = {
+        "ok": not amiss,
+        "version": version,
+        "newest": schema.head(),
+        "amiss": amiss,
+        "journal_rows": rows,
+    }
+    said = f"journal: {'none yet' if rows is None else f'{rows} rows, the chain holds'}"
+    _told(
+        facts,
+        "\n".join([f"tables: {one}" for one in amiss or ["as they should be"]] + [said]),
+        as_json=as_json,
+    )
+    if amiss:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: hean db backup /backup/journal-2026-01-31.sqlite3")
+def backup(
+    file: Annotated[Path, typer.Argument(help="The copy to make.")],
+    state: State = None,
+    journal: JournalFile = None,
+    config: ConfigOption = None,
+    force: Force = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy the journal as of one moment, while a router runs or not, and check the copy."""
+    from hean_router.store.backup import backup as copy
+
+    done = copy(_journal(journal, state, config), file, _proved, force=force)
+    _told(
+        {"path": done.path, "rows": done.rows, "bytes": done.bytes},
+        f"{done.path}: {done.rows} rows, {done.bytes} bytes, the chain holds",
+        as_json=as_json,
+    )
+
+
+@app.command(epilog="Example: hean db restore /backup/journal-2026-01-31.sqlite3 --force")
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy that `db backup` made.")],
+    state: State = None,
+    journal: JournalFile = None,
+    config: ConfigOption = None,
+    force: Force = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a copy in the journal's place; never while a router owns it."""
+    from hean_router.store.backup import restore as put_back
+
+    target = _journal(journal, state, config)
+    with _owned(target):
+        done = put_back(file, target, _proved, force=force)
+    note = "the query store will be rebuilt from it: by itself, or now by `hean db rebuild`"
+    _told(
+        {"path": done.path, "rows": done.rows, "bytes": done.bytes, "note": note},
+        f"{done.path}: {done.rows} rows, the chain holds\n{note}",
+        as_json=as_json,
+    )
+
+
+# ------------------------------------------------------------------------- how
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def _journal(given: Path | None, state: Path | None, config: Path | None) -> Path:
+    from hean_router.config import load
+    from hean_router.store.urls import JOURNAL_FILE
+
+    return given or (state or load(config).state) / JOURNAL_FILE
+
+
+def _url(given: str, state: Path | None, config: Path | None) -> Any:
+    from hean_router.config import load
+    from hean_router.store.urls import beside, read_url
+
+    if not given and state is None:
+        given = load(config).query.url.get_secret_value()
+    if given == "off":
+        raise CommandError("the configuration says that there is no query store", "give --url")
+    return read_url(given or beside(_journal(None, state, config)))
+
+
+def _is_there(url: Any) -> bool:
+    """Looking must not make an empty SQLite file."""
+    return url.get_backend_name() != "sqlite" or Path(url.database).exists()
+
+
+def _moved(versions: tuple[str, str], *, as_json: bool) -> None:
+    before, now = (version or "none" for version in versions)
+    text = f"tables at version {now}" + (f" (were at {before})" if before != now else " already")
+    _told({"before": versions[0], "version": versions[1]}, text, as_json=as_json)
+
+
+def _told(facts: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        emit(facts)
+    else:
+        say(text)
+
+
+def _opened(path: Path) -> Any:
+    """The journal at `path`, taken over by us: its chain is proved on the way."""
+    journal = importlib.import_module("hean_router.store.journal_file")
+    return journal.Journal.open(path)
+
+
+def _proved(path: Path) -> int:
+    """How many rows the journal at `path` has, every one read; raises where its chain breaks.
+
+    On a copy of its own, since whoever opens a journal may add to it.
+    """
+    with _snapshot(path) as source:
+        return sum(1 for _ in source.rows(0))
+
+
+@contextmanager
+def _snapshot(path: Path) -> Iterator[Any]:
+    """The rows of a journal as of now, whoever is writing it: those of a copy."""
+    from hean_router.store.backup import copy
+
+    if not path.is_file():
+        raise CommandError(f"there is no journal at {path}", "name it with --journal or --state")
+    with tempfile.TemporaryDirectory(prefix="hean-", dir=path.parent) as folder:
+        twin = Path(folder) / path.name
+        copy(path, twin)
+        with closing(_opened(twin)) as journal:
+            yield journal
+
+
+@contextmanager
+def _owned(path: Path) -> Iterator[None]:
+    """Hold the journal's place, so that no router has it, or takes it over meanwhile.
+
+    Whoever opens a journal owns it.  One that cannot be opened even as a copy is spoiled, and not
+    somebody's: that is what one restores for.
+    """
+    from hean_router.store.urls import StoreError
+
+    if not path.exists():
+        yield
+        return
+    try:
+        holder = _opened(path)
+    except (HeanError, OSError, sqlite3.Error, ValueError) as fault:
+        try:
+            _proved(path)
+        except (HeanError, OSError, sqlite3.Error, ValueError):
+            yield
+            return
+        raise StoreError(f"{path} is owned by a running router: {fault}", "stop it first") from None
+    with closing(holder):
+        yield
