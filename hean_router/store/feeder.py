@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Numbered: TypeAlias = tuple[int, r.Row]
 
-BATCH = 200  # journal rows a transaction
+BATCH = 100  # journal rows a transaction
 CHUNK = 25  # rows of a table a statement: what the loop is held for, about a millisecond
 SLICE_S = 0.002  # reading the journal holds the loop no longer than this at a time
 POLL_S = 0.25  # looks by itself that often, told or not

@@ -33,7 +33,6 @@ from hean_router.domain.scale import plain
 _UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_NS = 253_370_764_799_999_999_999  # the end of 9998: of 9999 asyncpg makes "infinity"
-_ISO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Exact(TypeDecorator[Decimal]):
@@ -75,16 +74,16 @@ class Moment(TypeDecorator[int]):
         value = min(max(value, 0), _LAST_NS)  # a nonsense of somebody's must not stop the feeder
         # Whole microseconds through a timedelta: a float of seconds would lose some.
         moment = _EPOCH + timedelta(microseconds=value // 1000)
-        return moment if dialect.name == "postgresql" else moment.strftime(_ISO)
+        return (
+            moment
+            if dialect.name == "postgresql"
+            else moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        )
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         if value is None:
             return None
-        moment = (
-            value
-            if isinstance(value, datetime)
-            else datetime.strptime(value, _ISO).replace(tzinfo=UTC)
-        )
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 

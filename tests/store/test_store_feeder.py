@@ -131,6 +131,7 @@ class Trader:
             await asyncio.sleep(1 / a_second)
 
 
+@pytest.mark.slow
 def test_postgres_stopped_under_load_orders_go_on_and_the_tables_catch_up(postgres):
     rows = Story(6).until(1500)
 
