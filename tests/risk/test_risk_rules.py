@@ -322,6 +322,12 @@ def test_the_same_order_twice(second, how, after_ms, expected, why):
     assert code(off.admit([want(*second, **how)], seen)) == "", "0 turns it off"
 
 
+def test_a_strategys_leg_is_no_twin_of_what_a_person_orders():
+    risk = Risk(only(portfolio=some(duplicate_window_ms=500)))
+    enter(risk, want(BUY, 1, group="g"))
+    assert code(risk.admit([want(BUY, 1)], view())) == ""
+
+
 def test_twins_within_one_call_and_after_many_others():
     risk = Risk(only(portfolio=some(duplicate_window_ms=500)))
     assert code(risk.admit([want(BUY, 1), want(BUY, 1)], view())) == "duplicate_window"
@@ -401,6 +407,16 @@ def test_of_several_that_rest_the_nearest_counts():
     for row, expected in ((rows[1], "self_cross"), (rows[3], ""), (rows[0], "")):
         risk.apply(told(row, "CANCELED", 0))
         assert code(risk.review(child(new), new, view())) == expected
+
+
+def test_of_several_bids_that_rest_the_highest_counts():
+    risk = Risk(only())
+    for px in (98, 99):
+        of = placed(want(BUY, 1, px), Decimal(100))
+        risk.apply(of)
+        send(risk, of)
+    new = placed(want(SELL, 1, 99), Decimal(100))
+    assert code(risk.review(child(new), new, view())) == "self_cross"
 
 
 def test_open_orders_by_venue_account_and_in_all():
@@ -562,6 +578,16 @@ def test_children_of_parents_from_before_the_switch():
     risk.apply(told(row, "CANCELED", 2))  # a fill of 1 is still to come
     assert code(risk.review(child(selling, qty=3), selling, view())) == ""
     assert code(risk.review(child(selling, qty=4), selling, view())) == "risk_halted"
+
+
+def test_buys_that_are_out_are_not_bought_twice():
+    risk = Risk(only())
+    hold(risk, -5)
+    buying = enter(risk, want(BUY, 5))
+    switch(risk, "reduce_only")
+    send(risk, buying, qty=3)
+    assert code(risk.review(child(buying, qty=2), buying, view())) == ""
+    assert code(risk.review(child(buying, qty=3), buying, view())) == "risk_reduce_only"
 
 
 def test_a_state_stays_until_it_is_reset():
