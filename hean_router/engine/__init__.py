@@ -1,1 +1,69 @@
-"""Floor 4: one event in; rows and commands out."""
+"""Floor 4: one event in; rows and commands out.
+
+admission   may a parent be taken: sense, books, sizes, money, risk     -> ParentPlaced
+conduct     what a parent does next; routing: one round of it           -> Decided, ChildIntended
+desks       do we agree with the venues; opens and shuts their gates    -> BalancesSet, …
+crew        strategies: what they hear, and what they want
+engine      `step(event, now_ns)`: where they meet
+"""
+
+from hean_router.engine.command import (
+    Answer,
+    AskDesk,
+    CancelOrder,
+    Command,
+    GrantNonces,
+    Placed,
+    PlaceOrder,
+    Refused,
+    SetGate,
+    Step,
+)
+from hean_router.engine.engine import Engine
+from hean_router.engine.event import (
+    AddKey,
+    BooksMoved,
+    CancelParent,
+    CommitFailed,
+    DeskTold,
+    DropKey,
+    Due,
+    Event,
+    GateRefused,
+    SetRisk,
+    Started,
+    StartStrategy,
+    StopStrategy,
+    Submit,
+)
+from hean_router.engine.world import Policy, World
+
+__all__ = [
+    "AddKey",
+    "Answer",
+    "AskDesk",
+    "BooksMoved",
+    "CancelOrder",
+    "CancelParent",
+    "Command",
+    "CommitFailed",
+    "DeskTold",
+    "DropKey",
+    "Due",
+    "Engine",
+    "Event",
+    "GateRefused",
+    "GrantNonces",
+    "PlaceOrder",
+    "Placed",
+    "Policy",
+    "Refused",
+    "SetGate",
+    "SetRisk",
+    "StartStrategy",
+    "Started",
+    "Step",
+    "StopStrategy",
+    "Submit",
+    "World",
+]

@@ -32,6 +32,7 @@ GONE_NS: Final = 100 * MS
 WAIT_MAX_NS: Final = 5 * SECOND
 APART_NS: Final = SECOND  # two looks this close count as one
 LOOKS: Final = 2
+STRANGER_LOOKS: Final = 6  # where a trade stands by that names no order of ours
 OVERLAP_NS: Final = 60 * SECOND  # trades are asked from this long before the order
 SILENT_NS: Final = 30 * SECOND  # a desk that has not answered by then never will
 SILENT_UNTIL_NS: Final = 90 * SECOND  # beyond every deadline a venue accepts
@@ -75,13 +76,25 @@ class _Look:
 class _Watch:
     """A child that is asked about."""
 
-    __slots__ = ("alarmed", "child", "fills", "next_ns", "open", "order", "reason", "wait_ns")
+    __slots__ = (
+        "alarmed",
+        "basis",
+        "child",
+        "fills",
+        "next_ns",
+        "open",
+        "order",
+        "reason",
+        "refusals",
+        "wait_ns",
+    )
 
     def __init__(self, child: Child) -> None:
         self.child = child
         self.reason = ""
-        self.next_ns = self.wait_ns = 0
+        self.next_ns = self.wait_ns = self.refusals = 0
         self.alarmed = False
+        self.basis = _basis(child)
         self.forget()
 
     def forget(self) -> None:
@@ -132,7 +145,7 @@ class Resolver:
             _, key = heapq.heappop(self._heap)
             watch = self._watches[key]
             _merge(asked, self._questions(watch, now_ns))
-            watch.wait_ns = min(WAIT_MAX_NS, watch.wait_ns * 17 // 10)
+            watch.wait_ns = min(WAIT_MAX_NS, max(UNKNOWN_NS, watch.wait_ns * 17 // 10))
             self._set(watch, now_ns + watch.wait_ns)
         return list(asked.values())
 
@@ -157,9 +170,15 @@ class Resolver:
             return
         if watch is None:
             watch = self._watches[key] = _Watch(child)
+        if watch.basis != (basis := _basis(child)):
+            watch.basis = basis
+            watch.forget()  # whatever was looked at before that says nothing
         if watch.reason != reason:
             if not child.is_live:
                 self._lost.discard(key)
+            if reason == "cancel refused":  # a limit is not to be hammered at
+                wait_ns = min(WAIT_MAX_NS, wait_ns * 17**watch.refusals // 10**watch.refusals)
+                watch.refusals = min(watch.refusals + 1, 9)
             watch.reason, watch.wait_ns = reason, wait_ns
             self._set(watch, at_ns + wait_ns)
 
@@ -197,7 +216,7 @@ class Resolver:
         child, reason = watch.child, watch.reason
         place = (child.venue, child.account)
         missing = child.behind or reason == "unsettled"
-        proving = child.is_live and now_ns > self._floor(child)
+        proving = (child.is_live or child.ghost) and now_ns > self._floor(child)
         if not (reason == "behind" or (reason == "unsettled" and child.cum is not None)):
             yield Question(
                 venue=child.venue,
@@ -239,7 +258,7 @@ class Resolver:
     def _floor(self, child: Child) -> int:
         """A question that left after this would have seen it, did it exist; our clock."""
         visible_ns = self._visible_ns(child.venue)
-        if not child.is_live:
+        if not (child.is_live or child.ghost):
             return (child.ended_ns or 0) + visible_ns
         known = [at for at in (child.until_ns, child.acked_ns, child.news_ns) if at is not None]
         return max(known) + visible_ns if known else NEVER_NS
@@ -316,7 +335,8 @@ class Resolver:
                 present.add(child.key)
         symbols = {str(instrument.pair) for instrument in event.instruments}
         rows: list[Row] = []
-        for child in list(self._orders.live.values()):
+        doubtful = [*self._orders.live.values(), *self._orders.to_cancel.values()]
+        for child in doubtful:
             if (child.venue, child.account) != (venue, account) or child.symbol not in symbols:
                 continue
             if child.key in present or event.asked_ns <= self._floor(child):
@@ -331,17 +351,20 @@ class Resolver:
 
     def _saw_fills(self, venue: str, account: str, event: FillsSeen, now_ns: int) -> list[Row]:
         symbol = str(event.instrument.pair)
-        # A trade that may be anybody's here proves nothing about anybody.
-        if any(
+        # A trade that may be anybody's here proves nothing, until its order has not been found by
+        # our key so often that it is not ours; then it is booked as nobody's, not dropped.
+        ambiguous = any(
             own_trade(self._orders, venue, account, fill)
             and (venue, account, symbol, fill.trade_id) not in self._orders.fills
             for fill in event.fills
-        ):
-            return []
+        )
         rows: list[Row] = []
         for watch in list(self._watches.values()):
             child = watch.child
             if (child.venue, child.account, child.symbol) != (venue, account, symbol):
+                continue
+            nameless = child.is_live and not child.venue_order_id
+            if ambiguous and nameless and len(watch.order.times) < STRANGER_LOOKS:
                 continue
             if event.since_ns <= child.intended.at_ns and event.asked_ns > self._floor(child):
                 watch.fills.add(event.asked_ns)
@@ -351,7 +374,7 @@ class Resolver:
     def _judge(self, watch: _Watch, now_ns: int) -> list[Row]:
         """Rows that the evidence allows by now."""
         child = watch.child
-        if not child.is_live:
+        if not (child.is_live or child.ghost):
             return self._judge_ended(watch, now_ns)
         if not (watch.order.done and watch.open.done and watch.fills.done):
             return []
@@ -410,6 +433,11 @@ def _inferred(child: Child, state: OrderState, reason: str, now_ns: int) -> Chil
         reason=reason,
         via="inferred",
     )
+
+
+def _basis(child: Child) -> tuple[int | None, int | None, bool]:
+    """What the time depends on after which a look counts."""
+    return child.until_ns, child.news_ns, child.is_live
 
 
 def _since_ns(child: Child) -> int:

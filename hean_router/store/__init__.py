@@ -1,1 +1,12 @@
 """Floor 6: what is remembered: the journal, and the query store fed from it."""
+
+from hean_router.store.journal_file import (
+    Journal,
+    JournalDamaged,
+    JournalError,
+    JournalOwned,
+    owner_of,
+    verify,
+)
+
+__all__ = ["Journal", "JournalDamaged", "JournalError", "JournalOwned", "owner_of", "verify"]

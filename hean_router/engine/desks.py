@@ -1,0 +1,273 @@
+"""Accounts at venues: are they there, do we agree with them, what must be asked.
+
+A desk's gate opens when the venue has told its open orders, our trades and balances, and no order
+there is UNKNOWN.  A venue that does not answer keeps its own gate shut and nobody else's.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from hean_router.domain.desk import (
+    AskFailed,
+    BalancesSeen,
+    DeskEvent,
+    DeskStanding,
+    FillsSeen,
+    NonceMoved,
+    OpenSeen,
+    StreamLost,
+)
+from hean_router.domain.instrument import Pair
+from hean_router.domain.record import (
+    BalanceBreak,
+    BalancesSet,
+    ChildUnknown,
+    Incident,
+    NonceReserved,
+)
+from hean_router.engine.command import AskDesk, GrantNonces, SetGate
+from hean_router.engine.core import Core, DeskHealth
+from hean_router.oms import ChildStatus
+
+SECOND = 1_000_000_000
+RETRY_MAX_NS = 30 * SECOND
+
+
+class Desks:
+    """Keeps every desk's standing, and reconciles it."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    # ------------------------------------------------------------------------- at the start
+
+    def forget_flights(self) -> None:
+        """Orders that were on their way when the last process died may exist: ask about them."""
+        core = self.core
+        for child in list(core.oms.live.values()):
+            if child.status is ChildStatus.INTENDED:
+                until_ns = child.intended.at_ns + core.policy.forgotten_ns
+                core.write(
+                    ChildUnknown(
+                        at_ns=core.now_ns, key=child.key, why="restarted", until_ns=until_ns
+                    )
+                )
+
+    # ------------------------------------------------------------------------- what they tell
+
+    def standing(self, venue: str, account: str, event: DeskStanding) -> None:
+        """A desk came up, went down, or stands anew."""
+        health = self.core.desks[venue, account]
+        health.clock_offset_ns, health.clock_bound_ns = event.clock_offset_ns, event.clock_bound_ns
+        was, health.standing = health.standing, event.ready
+        if not event.ready:
+            health.waiting = None
+            self._shut(venue, account, event.why or "not ready")
+        elif event.fresh or not was or health.waiting is None:
+            self.reconcile(venue, account)
+
+    def lost(self, venue: str, account: str, event: StreamLost) -> None:
+        """Private messages may be missing: nothing is sent until we have asked."""
+        self._shut(venue, account, f"reconciling: {event.why}")
+        if self.core.desks[venue, account].standing:
+            self.reconcile(venue, account)
+
+    def reconcile(self, venue: str, account: str) -> None:
+        """Ask for open orders, trades and balances."""
+        core, health = self.core, self.core.desks[venue, account]
+        pairs = self._pairs(venue)
+        if not pairs:
+            self._shut(venue, account, "its instruments are not listed yet")
+            health.waiting, health.again_ns = None, core.now_ns + SECOND
+            return
+        if not health.why:
+            self._shut(venue, account, "reconciling")
+        elif health.why.startswith("not connected"):
+            health.why = "reconciling"
+        health.began_ns = core.now_ns
+        since_ns = self._since(venue, account)
+        waiting = {"open"}
+        core.commands.append(AskDesk(venue=venue, account=account, what="open"))
+        if since_ns is not None:
+            for pair in pairs:
+                waiting.add(f"fills {pair}")
+                core.commands.append(
+                    AskDesk(
+                        venue=venue,
+                        account=account,
+                        what="fills",
+                        instrument=core.instrument(venue, pair),
+                        since_ns=since_ns,
+                    )
+                )
+        health.waiting = waiting
+        health.again_ns = core.now_ns + 15 * SECOND
+
+    def _pairs(self, venue: str) -> list[Pair]:
+        world = self.core.world
+        return [
+            pair for pair in world.pairs if not pair.settle and venue in world.instruments(pair)
+        ]
+
+    def _since(self, venue: str, account: str) -> int | None:
+        """From when trades must be asked for; None where nothing of ours can have traded."""
+        mine = [
+            child
+            for child in self.core.oms.children.values()
+            if child.venue == venue and child.account == account
+        ]
+        if not mine:
+            return None
+        open_ns = [c.intended.at_ns for c in mine if c.is_live or not c.settled]
+        last_ns = max(child.intended.at_ns for child in mine)
+        return min([last_ns, *open_ns]) - self.core.policy.overlap_ns
+
+    def _shut(self, venue: str, account: str, why: str) -> None:
+        self.core.desks[venue, account].why = why
+        self.core.commands.append(SetGate(venue, account, why))
+
+    # ------------------------------------------------------------------------- answers
+
+    def answered(self, venue: str, account: str, event: DeskEvent) -> None:
+        """Cross off what has been answered; compare; open the gate when nothing is missing."""
+        core, health = self.core, self.core.desks[venue, account]
+        match event:
+            case OpenSeen(asked_ns=asked_ns) if asked_ns >= health.began_ns:
+                self._cross(health, "open")
+            case FillsSeen(instrument=of, asked_ns=asked_ns) if asked_ns >= health.began_ns:
+                self._cross(health, f"fills {of.pair}")
+            case BalancesSeen():
+                self._balances(venue, account, event)
+            case AskFailed(what=what) if what in {"open", "fills", "balances"}:
+                health.tries += 1
+                wait_ns = min(RETRY_MAX_NS, SECOND * 2 ** min(health.tries, 5))
+                health.again_ns = core.now_ns + wait_ns
+                if health.why:
+                    health.why = f"reconciling: {what}: {event.why}"
+            case _:
+                return
+        if health.waiting is not None and not health.waiting and health.why:
+            if core.ledger.balances_set_ns(venue, account) is not None:
+                self._try_open(venue, account)
+            else:
+                self._ask_balances(venue, account, health)
+
+    def _cross(self, health: DeskHealth, what: str) -> None:
+        if health.waiting is not None:
+            health.waiting.discard(what)
+
+    def _ask_balances(self, venue: str, account: str, health: DeskHealth) -> None:
+        health.balances_ns = self.core.now_ns
+        self.core.commands.append(AskDesk(venue=venue, account=account, what="balances"))
+
+    def _try_open(self, venue: str, account: str) -> None:
+        core, health = self.core, self.core.desks[venue, account]
+        if not health.standing or health.waiting:
+            return
+        unknown = [
+            child.key
+            for child in core.oms.live.values()
+            if child.venue == venue
+            and child.account == account
+            and child.status is ChildStatus.UNKNOWN
+        ]
+        if unknown:
+            health.why = f"reconciling: {len(unknown)} orders of unknown fate"
+            return
+        health.why, health.tries = "", 0
+        core.commands.append(SetGate(venue, account, ""))
+        # Compare once it stands open: what was traded meanwhile is booked now.
+        health.balances_ns = min(health.balances_ns, core.now_ns - core.policy.balances_every_ns)
+
+    def _balances(self, venue: str, account: str, event: BalancesSeen) -> None:
+        """Take opening balances; later compare, when nothing under way can explain a difference."""
+        core = self.core
+        theirs = {one.asset: one.total for one in event.balances}
+        if core.ledger.balances_set_ns(venue, account) is None:
+            self._set(venue, account, theirs, "opening")
+            return
+        if not self.quiet(venue, account, event.asked_ns):
+            return
+        ours = core.ledger.balances().get((venue, account), {})
+        broken = False
+        for asset in sorted({*ours, *theirs}):
+            mine, their = ours.get(asset, Decimal(0)), theirs.get(asset, Decimal(0))
+            if mine == their:
+                continue
+            broken = True
+            core.write(
+                BalanceBreak(
+                    at_ns=core.now_ns,
+                    venue=venue,
+                    account=account,
+                    asset=asset,
+                    ours=mine,
+                    theirs=their,
+                )
+            )
+        if broken:
+            core.write(
+                Incident(
+                    at_ns=core.now_ns,
+                    what="balance_break",
+                    text="the venue's balances are not what our fills make them; theirs are taken",
+                    venue=venue,
+                    account=account,
+                )
+            )
+            self._set(venue, account, theirs, "reconciled")
+
+    def quiet(self, venue: str, account: str, asked_ns: int) -> bool:
+        """Whether nothing of ours moved there for a while before `asked_ns`, nor is out."""
+        core, health = self.core, self.core.desks[venue, account]
+        if health.active_ns + core.policy.quiet_ns > asked_ns:
+            return False
+        return not any(
+            child.venue == venue and child.account == account
+            for group in (core.oms.live, core.oms.unsettled)
+            for child in group.values()
+        )
+
+    def _set(self, venue: str, account: str, theirs: dict[str, Decimal], why: str) -> None:
+        self.core.write(
+            BalancesSet(
+                at_ns=self.core.now_ns, venue=venue, account=account, balances=theirs, why=why
+            )
+        )
+
+    def nonces(self, venue: str, account: str, event: NonceMoved) -> None:
+        """Reserve nonces on disk, then grant them."""
+        core = self.core
+        core.write(
+            NonceReserved(at_ns=core.now_ns, venue=venue, account=account, below=event.below)
+        )
+        core.commands.append(GrantNonces(venue, account, event.below))
+
+    # ------------------------------------------------------------------------- time
+
+    def due(self) -> None:
+        """Ask again where answers did not come; compare balances where it is quiet."""
+        core = self.core
+        for (venue, account), health in core.desks.items():
+            if not health.standing:
+                continue
+            if health.why and core.now_ns >= health.again_ns:
+                if health.waiting is None or health.waiting:
+                    self.reconcile(venue, account)
+                elif core.ledger.balances_set_ns(venue, account) is None:
+                    health.again_ns = core.now_ns + 5 * SECOND
+                    self._ask_balances(venue, account, health)
+                else:
+                    health.again_ns = core.now_ns + SECOND
+                    self._try_open(venue, account)
+            elif not health.why:
+                idle_ns = core.now_ns - health.balances_ns
+                if idle_ns >= core.policy.balances_every_ns and self.quiet(
+                    venue, account, core.now_ns
+                ):
+                    self._ask_balances(venue, account, health)
+
+
+def accounts_of(desks: Sequence[tuple[str, str]]) -> list[str]:
+    """Every account that has a desk somewhere."""
+    return sorted({account for _, account in desks})

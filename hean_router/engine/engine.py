@@ -1,0 +1,464 @@
+"""One event in; rows and commands out.  Where the parts meet.
+
+Synchronous and deterministic: what a step does depends on the journal so far, on the event, its
+time, and the books as they stand.  The shell commits the rows, then lets the gate look, then sends.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from hean_router.domain.desk import (
+    DeskStanding,
+    FeesSeen,
+    NonceMoved,
+    PermissionsSeen,
+    Sent,
+    StreamLost,
+)
+from hean_router.domain.instrument import Pair
+from hean_router.domain.limits import RiskLimits
+from hean_router.domain.record import (
+    ChildIntended,
+    ChildRejected,
+    ChildWithdrawn,
+    Filled,
+    Incident,
+    KeyMade,
+    KeyRevoked,
+    Opened,
+    ParentEnded,
+    ParentPlaced,
+    RiskSet,
+    Row,
+    StrategyNoted,
+    StrategySet,
+)
+from hean_router.engine.admission import admit
+from hean_router.engine.command import (
+    Answer,
+    AskDesk,
+    CancelOrder,
+    Placed,
+    PlaceOrder,
+    Refused,
+    Step,
+)
+from hean_router.engine.conduct import Conduct
+from hean_router.engine.core import Core
+from hean_router.engine.crew import BOUND, Crew, snapshot
+from hean_router.engine.desks import Desks
+from hean_router.engine.event import (
+    AddKey,
+    BooksMoved,
+    CancelParent,
+    CommitFailed,
+    DeskTold,
+    DropKey,
+    Due,
+    Event,
+    GateRefused,
+    SetRisk,
+    Started,
+    StartStrategy,
+    StopStrategy,
+    Submit,
+)
+from hean_router.engine.keyring import KeyRing
+from hean_router.engine.world import Policy, World
+from hean_router.oms import Orders, Parent, Question, Resolver, intake
+from hean_router.portfolio import Ledger
+from hean_router.risk import Risk
+from hean_router.strategy import contract
+from hean_router.strategy.contract import Reaction, Strategy
+
+DUE = Due()
+
+
+class Engine:
+    """The router's mind.
+
+    `desks` names every (venue, account) that can trade, with a reason where it never will.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        limits: RiskLimits,
+        *,
+        desks: Mapping[tuple[str, str], str],
+        strategies: Sequence[Strategy] = (),
+        policy: Policy = Policy(),  # noqa: B008 - frozen, a value
+        reporting: str = "USD",
+    ) -> None:
+        self.core = Core(world, limits, policy, desks, reporting)
+        self.conduct, self.desks = Conduct(self.core), Desks(self.core)
+        self.crew = Crew(self.core, strategies)
+        self.resolver = Resolver(self.core.oms, world.visibility_ns)
+        self.opened: Opened | None = None
+        self._touched: dict[str, None] = {}  # parents that this step's rows are about
+        self._seen = 0  # rows of this step that have been reacted to
+        self._told: deque[tuple[Strategy, contract.Event]] = deque()
+
+    @property
+    def oms(self) -> Orders:
+        """Every order."""
+        return self.core.oms
+
+    @property
+    def risk(self) -> Risk:
+        """The limits and what is reserved."""
+        return self.core.risk
+
+    @property
+    def ledger(self) -> Ledger:
+        """Balances and positions."""
+        return self.core.ledger
+
+    @property
+    def keyring(self) -> KeyRing:
+        """API keys."""
+        return self.core.keyring
+
+    # ------------------------------------------------------------------------- the journal
+
+    def replay(self, rows: Iterable[Row]) -> None:
+        """Take in what the journal holds, before anything else."""
+        for row in rows:
+            self._fold(row)
+
+    def _fold(self, row: Row) -> None:
+        self.core.take(row)
+        self._fold_own(row)
+
+    def _fold_own(self, row: Row) -> None:
+        match row:
+            case StrategySet() | StrategyNoted():
+                self.crew.take(row)
+            case Opened():
+                self.opened = row
+            case _:
+                pass
+
+    # ------------------------------------------------------------------------- one step
+
+    def step(self, event: Event, now_ns: int) -> Step:
+        """Take one event; never waits, never raises for what the world does."""
+        core = self.core
+        core.begin(now_ns)
+        self._seen = 0
+        answer = self._take(event)
+        self._react()
+        self._due()
+        self._react()
+        return Step(
+            rows=tuple(core.rows),
+            commands=tuple(core.commands),
+            answer=answer,
+            wake_at_ns=min(core.wake_at_ns, self.resolver.wake_at_ns),
+        )
+
+    def _take(self, event: Event) -> Answer:
+        core = self.core
+        match event:
+            case Submit():
+                return self._submit(event)
+            case DeskTold():
+                self._desk(event)
+            case BooksMoved(pairs=pairs):
+                self._books(pairs)
+            case Due():
+                pass
+            case CancelParent():
+                return self._cancel(event)
+            case GateRefused(key=key, verdict=verdict):
+                code, _, why = verdict.partition(": ")
+                self._withdraw(key, "gate", code, why)
+            case CommitFailed():
+                self._commit_failed(event)
+            case SetRisk():
+                self._risk(event)
+            case StartStrategy() | StopStrategy():
+                return self._strategy(event)
+            case AddKey():
+                core.write(
+                    KeyMade(
+                        at_ns=core.now_ns,
+                        key_id=event.key_id,
+                        digest=event.digest,
+                        account=event.account,
+                        scopes=event.scopes,
+                        name=event.name,
+                    )
+                )
+            case DropKey(key_id=key_id, why=why):
+                core.write(KeyRevoked(at_ns=core.now_ns, key_id=key_id, why=why))
+            case Started():
+                self._started(event)
+        return None
+
+    def _started(self, event: Started) -> None:
+        core = self.core
+        core.write(
+            Opened(
+                at_ns=core.now_ns,
+                epoch=event.epoch,
+                tag=event.tag,
+                version=event.version,
+                config_digest=event.config_digest,
+                mode=event.mode,
+            )
+        )
+        self.desks.forget_flights()
+        self.conduct.resume()
+        for name in list(self.crew.running):
+            if (strategy := self.crew.strategies.get(name)) is not None:
+                self._tell(strategy, contract.Started(self.crew.notes.get(name, "")))
+
+    # ------------------------------------------------------------------------- orders
+
+    def _submit(self, event: Submit) -> Placed | Refused:
+        answer = admit(self.core, event.intents, event.by)
+        if isinstance(answer, Placed) and not answer.existing:
+            for parent in answer.parents:
+                self.conduct.begin(self.core.oms.parents[parent])
+        return answer
+
+    def _cancel(self, event: CancelParent) -> bool:
+        parent = self.core.oms.parents.get(event.parent)
+        if parent is None or not self.conduct.stop(
+            parent, event.why, by=event.by, becomes=event.becomes
+        ):
+            return False
+        self.conduct.go_on(parent)
+        return True
+
+    def _withdraw(self, key: str, by: str, code: str, why: str) -> None:
+        child = self.core.oms.children.get(key)
+        if child is None or not child.is_live:
+            return
+        self.core.write(ChildWithdrawn(at_ns=self.core.now_ns, key=key, by=by, code=code, why=why))
+
+    def _commit_failed(self, event: CommitFailed) -> None:
+        core = self.core
+        for key in event.keys:
+            self._withdraw(key, "journal", "journal_unavailable", event.why)
+        for parent_id in event.parents:
+            parent = core.oms.parents[parent_id]
+            self.conduct.stop(parent, f"journal_unavailable: {event.why}")
+            self.conduct.go_on(parent)
+
+    def _risk(self, event: SetRisk) -> None:
+        core = self.core
+        core.write(RiskSet(at_ns=core.now_ns, state=event.state, reason=event.reason, by=event.by))
+        if event.state == "halted":
+            for parent_id in list(self.conduct.work):
+                parent = core.oms.parents[parent_id]
+                self.conduct.stop(parent, f"risk_halted: {event.reason}", by=event.by)
+                self.conduct.go_on(parent)
+
+    # ------------------------------------------------------------------------- desks
+
+    def _desk(self, told: DeskTold) -> None:
+        core, venue, account, event = self.core, told.venue, told.account, told.event
+        if (venue, account) not in core.desks:
+            return
+        match event:
+            case DeskStanding():
+                self.desks.standing(venue, account, event)
+                return
+            case NonceMoved():
+                self.desks.nonces(venue, account, event)
+                return
+            case FeesSeen() | PermissionsSeen() | Sent():
+                return  # the shell's
+            case StreamLost():
+                self.desks.lost(venue, account, event)
+            case _:
+                pass
+        before = len(core.rows)
+        for row in intake(core.oms, venue, account, event, core.now_ns):
+            core.write(row)
+        for row in self.resolver.saw(venue, account, event, core.now_ns):
+            core.write(row)
+        if len(core.rows) > before:
+            core.desks[venue, account].active_ns = core.now_ns
+        self.desks.answered(venue, account, event)
+
+    def _ask(self, question: Question) -> None:
+        core = self.core
+        of = core.instrument(question.venue, Pair.parse(question.symbol))
+        if of is None:
+            return
+        child = core.oms.children.get(question.key)
+        if question.what == "cancel":
+            if child is not None and child.is_live:
+                self.conduct.cancel_child(child, "asked again")
+            elif child is not None:  # it should not be there at all
+                core.commands.append(
+                    CancelOrder(
+                        venue=child.venue,
+                        account=child.account,
+                        instrument=of,
+                        key=child.key,
+                        venue_order_id=child.venue_order_id,
+                    )
+                )
+            return
+        core.commands.append(
+            AskDesk(
+                venue=question.venue,
+                account=question.account,
+                what=question.what,
+                instrument=of,
+                key=question.key,
+                venue_order_id=child.venue_order_id if child is not None else "",
+                since_ns=question.since_ns,
+            )
+        )
+
+    # ------------------------------------------------------------------------- books, time
+
+    def _books(self, pairs: tuple[Pair, ...]) -> None:
+        self.core.note_references(pairs)
+        self.conduct.books_moved(pairs)
+        if not self.crew.idle:
+            for pair in pairs:
+                for strategy in self.crew.concerned(pair):
+                    self._tell(strategy, contract.BookMoved(pair))
+
+    def _due(self) -> None:
+        core = self.core
+        for subject in core.due():
+            if (parent := core.oms.parents.get(subject)) is not None:
+                self.conduct.go_on(parent)
+            elif subject in self.crew.running and subject in self.crew.strategies:
+                self._tell(self.crew.strategies[subject], contract.Woke())
+        if core.now_ns >= self.resolver.wake_at_ns:
+            for question in self.resolver.due(core.now_ns):
+                self._ask(question)
+        self.desks.due()
+
+    # ------------------------------------------------------------------------- reactions
+
+    def _react(self) -> None:
+        """Let parents and strategies go on until this step has nothing new to say."""
+        core = self.core
+        for _ in range(BOUND):
+            while self._seen < len(core.rows):
+                row = core.rows[self._seen]
+                self._seen += 1
+                self._fold_own(row)
+                if isinstance(row, ChildRejected):
+                    self.conduct.refused(row)
+                if (about := self._about(row)) is not None:
+                    self._touched[about] = None
+            if not self._touched and not self._told:
+                return
+            touched, self._touched = list(self._touched), {}
+            for parent_id in touched:
+                parent = core.oms.parents[parent_id]
+                self.conduct.go_on(parent)
+                self._say(parent)
+            while self._told:
+                strategy, event = self._told.popleft()
+                self._tell(strategy, event)
+        core.write(
+            Incident(
+                at_ns=core.now_ns,
+                what="runaway",
+                text=f"one step led to more than {BOUND} rounds of reactions; the rest waits",
+            )
+        )
+
+    def _about(self, row: Row) -> str | None:
+        """The parent that a row is about and that may have to go on because of it."""
+        match row:
+            case ParentPlaced() | ChildIntended():
+                return None  # whoever wrote it goes on by himself
+            case Filled(parent=parent) | ParentEnded(parent=parent):
+                return parent or None
+            case _:
+                key = getattr(row, "key", "")
+                child = self.core.oms.children.get(key) if key else None
+                return None if child is None else child.parent.id
+
+    def _say(self, parent: Parent) -> None:
+        """Tell a parent's strategy how it stands."""
+        strategy = self.crew.strategies.get(parent.intent.strategy)
+        if strategy is None or parent.intent.strategy not in self.crew.running:
+            return
+        view = snapshot(parent)
+        event = contract.ParentDone(view) if parent.ended else contract.ParentMoved(view)
+        self._told.append((strategy, event))
+
+    def _tell(self, strategy: Strategy, event: contract.Event) -> None:
+        reaction = self.crew.tell(strategy, event)
+        if reaction is None:
+            self._halt_strategy(strategy.name, "engine", "it failed")
+        else:
+            self._carry_out(strategy, reaction)
+
+    def _carry_out(self, strategy: Strategy, reaction: Reaction) -> None:
+        core = self.core
+        if reaction.note is not None:  # before its orders: a counter must never be used twice
+            core.write(
+                StrategyNoted(at_ns=core.now_ns, strategy=strategy.name, state=reaction.note)
+            )
+        for parent_id in reaction.cancels:
+            if (parent := core.oms.parents.get(parent_id)) is not None:
+                self.conduct.stop(parent, "its strategy wants it back", by=strategy.name)
+                self.conduct.go_on(parent)
+        for group in reaction.groups:
+            answer = self._submit(Submit(group.legs, strategy.name))
+            if isinstance(answer, Refused):
+                self._told.append(
+                    (strategy, contract.Refused(group.name, answer.code, answer.reason))
+                )
+        if reaction.wake_at_ns is not None:
+            core.wake(max(reaction.wake_at_ns, core.now_ns + 1), strategy.name)
+
+    # ------------------------------------------------------------------------- strategies
+
+    def _strategy(self, event: StartStrategy | StopStrategy) -> bool:
+        strategy = self.crew.strategies.get(event.strategy)
+        if strategy is None:
+            return False
+        if isinstance(event, StopStrategy):
+            if event.strategy in self.crew.running:
+                reaction = self.crew.tell(strategy, contract.Stopping())
+                if reaction is not None:
+                    self._carry_out(strategy, reaction)
+                self._halt_strategy(event.strategy, event.by, event.why)
+            return True
+        strategy.configure(event.params)
+        core = self.core
+        row = StrategySet(
+            at_ns=core.now_ns,
+            strategy=event.strategy,
+            running=True,
+            params=dict(event.params),
+            by=event.by,
+        )
+        core.write(row)
+        self.crew.take(row)
+        self._tell(strategy, contract.Started(self.crew.notes.get(event.strategy, "")))
+        return True
+
+    def _halt_strategy(self, name: str, by: str, why: str) -> None:
+        core = self.core
+        running = self.crew.running.get(name)
+        row = StrategySet(
+            at_ns=core.now_ns,
+            strategy=name,
+            running=False,
+            params=dict(running.params) if running is not None else {},
+            by=by,
+            why=why,
+        )
+        core.write(row)
+        self.crew.take(row)
+
+
+def places(step: Step) -> Iterable[PlaceOrder]:
+    """The orders among a step's commands."""
+    return (one for one in step.commands if isinstance(one, PlaceOrder))

@@ -1,0 +1,349 @@
+"""One round for one parent: books read now, a plan, rows and orders of it."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from hean_router.book import ConsolidatedBook
+from hean_router.book.sweep import EXACT, PRECISE
+from hean_router.domain.errors import NotLive
+from hean_router.domain.instrument import Instrument, Side, VenueId
+from hean_router.domain.order import ChildOrder, Tif
+from hean_router.domain.parent import Life
+from hean_router.domain.record import ChildIntended, Decided, Incident, Seen
+from hean_router.domain.venue import Fees
+from hean_router.engine.command import PlaceOrder
+from hean_router.engine.core import Core
+from hean_router.engine.money import lot_qty, on_lot, pays_quote, reserve_of, tick_px
+from hean_router.oms import Parent
+from hean_router.risk import Denied
+from hean_router.route import (
+    LeftOut,
+    Limits,
+    ParentOrder,
+    Plan,
+    VenueBook,
+    plan,
+)
+from hean_router.route.live import venue_book
+
+
+def remaining(parent: Parent) -> Decimal:
+    """Base that may still be ordered; all that is out, or may be, counts as filled."""
+    return parent.free
+
+
+def money_left(parent: Parent) -> Decimal | None:
+    """Quote that may still be spent, where quote was given: worst case of what is out taken off."""
+    if parent.placed.quote_max is None:
+        return None
+    out = sum(EXACT.multiply(c.leaves, c.intended.worst_px) for c in parent.children if c.is_live)
+    return EXACT.subtract(EXACT.subtract(parent.placed.quote_max, parent.notional), out)
+
+
+def usable(
+    core: Core, parent: Parent, book: ConsolidatedBook, barred: dict[str, str]
+) -> tuple[list[VenueBook | LeftOut], dict[str, str]]:
+    """Books to plan with, and why every other venue is left out."""
+    intent, out = parent.intent, dict[str, str]()
+    listed = core.world.instruments(book.pair)
+    for venue, reason in book.left_out().items():
+        out[venue] = reason
+    books: list[VenueBook | LeftOut] = []
+    for venue, live in book.live().items():
+        if why := barred.get(venue) or core.why_not(venue, intent.account):
+            out[venue] = why
+        elif venue not in listed:
+            out[venue] = "not listed"
+        else:
+            budget = core.world.budget(venue, intent.account, listed[venue])
+            if budget.orders < 1:
+                out[venue] = f"no budget: {budget.why}"
+                continue
+            try:
+                books.append(venue_book(live, intent.side, remaining(parent)))
+            except NotLive:
+                out[venue] = "its book was lost a moment ago"
+    return books, out
+
+
+def planned(
+    core: Core, parent: Parent, book: ConsolidatedBook, books: Sequence[VenueBook | LeftOut]
+) -> Plan:
+    """The best split of what is left, within money, shares and the worst price."""
+    intent, pair = parent.intent, book.pair
+    balances = {
+        one.venue: {
+            asset: free
+            for asset in (pair.base, pair.quote)
+            if (free := core.free(one.venue, intent.account, asset)) is not None
+        }
+        for one in books
+    }
+    balances = {venue: held for venue, held in balances.items() if len(held) == 2}
+    limits = Limits(
+        venues=frozenset(VenueId(v) for v in intent.venues.include) or None,
+        exclude=frozenset(VenueId(v) for v in intent.venues.exclude),
+        max_share=_share(parent),
+    )
+    order = ParentOrder(
+        pair=pair, side=intent.side, qty=remaining(parent), limit_px=parent.placed.worst_px
+    )
+    found = plan(order, books, balances, book.fees(), limits)
+    if (money := money_left(parent)) is None:
+        return found
+    for _ in range(4):  # what it may cost at worst must fit, not what it costs at best
+        worst = sum((EXACT.multiply(c.qty, c.limit_px) for c in found.children), Decimal(0))
+        if worst <= money or not found.children:
+            break
+        decimals = max(one.instrument.qty_decimals for one in books if isinstance(one, VenueBook))
+        qty = on_lot(PRECISE.divide(found.allocated * money, worst), Decimal(1).scaleb(-decimals))
+        if qty <= 0:
+            break
+        order = ParentOrder(pair=pair, side=intent.side, qty=qty, limit_px=parent.placed.worst_px)
+        found = plan(order, books, balances, book.fees(), limits)
+    return found
+
+
+def _share(parent: Parent) -> Decimal | None:
+    """The share of what is left that keeps every venue within its share of the whole.
+
+    Exact for the first round; later ones are stricter than they need be, never laxer.
+    """
+    share = parent.intent.venues.max_share
+    if share is None:
+        return None
+    used: dict[str, Decimal] = {}
+    for child in parent.children:
+        out = child.leaves if child.is_live else Decimal(0)
+        used[child.venue] = used.get(child.venue, Decimal(0)) + child.filled + out
+    left = EXACT.multiply(parent.qty, share) - max(used.values(), default=Decimal(0))
+    whole = remaining(parent)
+    if left <= 0 or not whole:
+        return Decimal("1e-12")  # nothing that any lot allows
+    return min(Decimal(1), PRECISE.divide(left, whole))
+
+
+def round_of(core: Core, parent: Parent, barred: dict[str, str]) -> str:
+    """Decide and order what can be had now; why nothing was ordered, empty if something was."""
+    intent = parent.intent
+    book = core.world.book(intent.pair)
+    if book is None:
+        return f"{intent.symbol} is not followed any more"
+    books, out = usable(core, parent, book, barred)
+    able = [one for one in books if isinstance(one, VenueBook)]
+    if not able:
+        return _nothing(core, parent, book, out, "no venue can be used")
+    made = planned(core, parent, book, books)
+    for venue, why in made.venues.items():
+        if all(child.venue != venue for child in made.children):
+            out.setdefault(venue, why)
+    short = made.allocated < remaining(parent)
+    if not made.children or (intent.life is Life.FOK and short):
+        why = made.unallocated_reason or "nothing can be had within the limit"
+        return _nothing(core, parent, book, out, why)
+    _decide(core, parent, book, able, out, made)
+    ordered = 0
+    number = len(parent.decisions)
+    listed = core.world.instruments(book.pair)
+    tif, fees, refused = Tif.FOK if intent.life is Life.FOK else Tif.IOC, book.fees(), ""
+    for child in made.children:
+        of = listed[child.venue]
+        for qty in _pieces(core, parent, of, child.qty):
+            why = intend(core, parent, of, qty, child.limit_px, tif, fees[child.venue], number)
+            ordered, refused = ordered + (not why), refused or why
+    return "" if ordered else refused
+
+
+def _pieces(core: Core, parent: Parent, of: Instrument, qty: Decimal) -> list[Decimal]:
+    """`qty` in orders no larger than risk lets one be, as even as lots allow."""
+    most = core.risk.child_qty_max(parent.placed, of.venue)
+    if most is None or most >= qty:
+        return [qty]
+    lots = lot_qty(of, most) // of.lot
+    if lots <= 0:
+        return [qty]  # refused by name, with its limit
+    whole = lot_qty(of, qty) // of.lot
+    count = -(-whole // lots)
+    return [
+        of.qty_decimal((whole // count + (part < whole % count)) * of.lot) for part in range(count)
+    ]
+
+
+def _nothing(
+    core: Core,
+    parent: Parent,
+    book: ConsolidatedBook,
+    out: dict[str, str],
+    why: str,
+) -> str:
+    """A decision to send nothing is a decision too; told once, not at every look."""
+    last = parent.decisions[-1] if parent.decisions else None
+    if last is None or last.allocated or last.why != why:
+        core.write(
+            Decided(
+                at_ns=core.now_ns,
+                parent=parent.id,
+                round=len(parent.decisions) + 1,
+                wanted=remaining(parent),
+                allocated=Decimal(0),
+                why=why,
+                seen=(),
+                left_out={str(venue): reason for venue, reason in sorted(out.items())},
+                expected_px=None,
+                mid=_mid_of(core, book),
+            )
+        )
+    return why
+
+
+def _decide(
+    core: Core,
+    parent: Parent,
+    book: ConsolidatedBook,
+    able: Sequence[VenueBook],
+    out: dict[str, str],
+    made: Plan,
+) -> None:
+    sent = {child.venue: child.qty for child in made.children}
+    live = book.live()
+    seen = tuple(
+        Seen(
+            venue=one.venue,
+            version=live[one.venue].version,
+            age_ms=max(0, (core.now_ns - live[one.venue].confirmed_ns) // 1_000_000),
+            best_px=_best(one, parent.intent.side),
+            qty=sent.get(one.venue, Decimal(0)),
+        )
+        for one in able
+    )
+    single = made.best_single
+    whole = single is not None and single.allocated == made.allocated
+    core.write(
+        Decided(
+            at_ns=core.now_ns,
+            parent=parent.id,
+            round=len(parent.decisions) + 1,
+            wanted=remaining(parent),
+            allocated=made.allocated,
+            why=made.unallocated_reason or "",
+            seen=seen,
+            left_out={str(venue): reason for venue, reason in sorted(out.items())},
+            expected_px=made.avg_all_in_px,
+            single_venue=single.venue if single is not None else "",
+            single_px=single.avg_all_in_px if single is not None and whole else None,
+            greedy_px=greedy_px(able, parent.intent.side, made.allocated, book.fees()),
+            mid=_mid_of(core, book),
+            proved=made.certificate.proved,
+            gap=made.certificate.gap,
+        )
+    )
+
+
+def _mid_of(core: Core, book: ConsolidatedBook) -> Decimal | None:
+    found = core.mid(book.pair)
+    return None if found is None else found[0]
+
+
+def _best(one: VenueBook, side: Side) -> Decimal | None:
+    levels = one.asks if side is Side.BUY else one.bids
+    return one.instrument.px_decimal(levels[0][0]) if levels else None
+
+
+def greedy_px(
+    books: Sequence[VenueBook], side: Side, qty: Decimal, fees: dict[VenueId, Fees]
+) -> Decimal | None:
+    """All-in average of taking the best displayed prices first, fees found out afterwards.
+
+    What a plain router does; without lots and minimums.  28 digits; None where it falls short.
+    """
+    px_decimals = max(one.instrument.px_decimals for one in books)
+    levels: list[tuple[int, VenueId, int, Instrument]] = []
+    sign = 1 if side is Side.BUY else -1
+    for one in books:
+        of = one.instrument
+        up = 10 ** (px_decimals - of.px_decimals)
+        for px, size in one.asks if side is Side.BUY else one.bids:
+            levels.append((sign * px * up, one.venue, size, of))
+    levels.sort(key=lambda level: level[:2])
+    left, quote, net = qty, Decimal(0), Decimal(0)
+    for px, venue, size, of in levels:
+        take = min(left, of.qty_decimal(size))
+        fee, worth = fees[venue].taker, take * Decimal(sign * px).scaleb(-px_decimals)
+        if pays_quote(fees[venue], side):
+            quote += worth * (1 + fee if side is Side.BUY else 1 - fee)
+            net += take
+        else:
+            quote += worth
+            net += take * (1 - fee if side is Side.BUY else 1 + fee)
+        left -= take
+        if not left:
+            return PRECISE.divide(quote, net)
+    return None
+
+
+def intend(
+    core: Core,
+    parent: Parent,
+    of: Instrument,
+    qty: Decimal,
+    px: Decimal,
+    tif: Tif,
+    fees: Fees,
+    number: int,
+    *,
+    post_only: bool = False,
+) -> str:
+    """Write an order that may leave, if risk lets it; why not, empty if it did."""
+    if len(parent.children) >= core.policy.child_max:
+        return f"it has had {core.policy.child_max} orders"
+    intent = parent.intent
+    key = core.oms.child_key(parent.id, len(parent.children) + 1)
+    size, price = lot_qty(of, qty), tick_px(of, px, intent.side)
+    if size <= 0 or price <= 0:
+        return "nothing is left of it on the venue's lot and tick"
+    order = ChildOrder(
+        key=key,
+        account=intent.account,
+        instrument=of,
+        side=intent.side,
+        qty=size,
+        px=price,
+        tif=tif,
+        post_only=post_only,
+    )
+    approved = core.risk.review(order, parent.placed, core.view())
+    if isinstance(approved, Denied):
+        core.write(
+            Incident(
+                at_ns=core.now_ns,
+                what="order_denied",
+                text=f"{approved.code}: {approved.reason}",
+                venue=of.venue,
+                account=intent.account,
+                subject=parent.id,
+            )
+        )
+        return f"{approved.code}: {approved.reason}"
+    amount, price_of = of.qty_decimal(size), of.px_decimal(price)
+    intended = ChildIntended(
+        at_ns=core.now_ns,
+        key=key,
+        parent=parent.id,
+        account=intent.account,
+        venue=of.venue,
+        symbol=intent.symbol,
+        side=intent.side,
+        qty=amount,
+        px=price_of,
+        tif=tif,
+        post_only=post_only,
+        round=number,
+        reserve_asset=intent.pair.quote if intent.side is Side.BUY else intent.pair.base,
+        reserve=reserve_of(intent.side, amount, price_of, fees),
+        worst_px=price_of,
+    )
+    core.write(intended)
+    core.commands.append(PlaceOrder(intended, approved))
+    if (health := core.desks.get((of.venue, intent.account))) is not None:
+        health.active_ns = core.now_ns
+    return ""
