@@ -11,22 +11,23 @@ _MS = 1_000_000
 class ClockOffset:
     """The interval in which `venue time - our time` lies, narrowed by every answer.
 
-    An answer says: at some moment between asking and hearing, the venue's clock showed this, cut to
-    its resolution.  Answers are intersected, so that even a clock of whole seconds (Kraken) is known
-    to half a round trip after some questions, asked when its second is about to change.  Between
-    answers the interval grows by `DRIFT_PPM`.  One that contradicts the others replaces them.
+    An answer says: at some moment between asking and hearing, the venue's clock showed this, cut
+    to its resolution.  Answers are intersected, so that even a clock of whole seconds (Kraken) is
+    known to half a round trip after some questions, asked when its second is about to change.
+    Between answers the interval grows by `DRIFT_PPM`; one that contradicts it replaces it.
     """
 
     def __init__(self) -> None:
         self._low = self._high = 0
         self._at_ns = 0  # 0: never measured
+        self._doubted = False
         self._rtt_ns = 0
         self._step_ns = 0  # the venue clock's resolution
 
     @property
     def known(self) -> bool:
-        """Whether there was an answer."""
-        return self._at_ns != 0
+        """Whether there was an answer that may be believed."""
+        return self._at_ns != 0 and not self._doubted
 
     def heard(self, sent_ns: int, got_ns: int, venue_ns: int) -> None:
         """The venue said `venue_ns`; asked at `sent_ns`, heard at `got_ns` of our clock."""
@@ -39,14 +40,15 @@ class ClockOffset:
             if low <= old_high and old_low <= high:
                 low, high = max(low, old_low), min(high, old_high)
         self._low, self._high, self._at_ns = low, max(low, high), got_ns
+        self._doubted = False
 
-    def forget(self) -> None:
+    def doubt(self) -> None:
         """The venue contradicts what we think: believe the next answer alone."""
-        self._at_ns = 0
+        self._doubted = True
 
     def at(self, now_ns: int) -> "Reading":
-        """What is known now."""
-        if not self.known:
+        """What is known now, or was before it was doubted."""
+        if not self._at_ns:
             return Reading(0, 1 << 62)
         half = (self._high - self._low + 1) // 2 + self._grown_ns(now_ns)
         return Reading((self._low + self._high) // 2, half)
@@ -54,7 +56,7 @@ class ClockOffset:
     @property
     def offset_ns(self) -> int:
         """The middle of the interval; 0 before the first answer."""
-        return (self._low + self._high) // 2 if self.known else 0
+        return (self._low + self._high) // 2
 
     def wait_ns(self, now_ns: int) -> int:
         """How long to wait before a question that would tell most, at least a little apart."""

@@ -113,10 +113,21 @@ class Http:
         signature: Signature | None = None,
     ) -> T:
         """Carry `ask` to its end and return what it returns."""
+        return (await self.timed(part, ask, timeout_s, signature))[0]
+
+    async def timed(
+        self,
+        part: Part,
+        ask: Ask[T],
+        timeout_s: float = TIMEOUT_S,
+        signature: Signature | None = None,
+    ) -> tuple[T, Exchange]:
+        """The same, and the last exchange with its times."""
         request = next(ask)
         try:
             while True:
-                answer = (await self.send(part, request, timeout_s, signature)).answer
+                exchange = await self.send(part, request, timeout_s, signature)
+                answer = exchange.answer
                 try:
                     request = ask.send(answer)
                 except _UNREADABLE as fault:
@@ -129,7 +140,7 @@ class Http:
                     )
         except StopIteration as end:
             value: T = end.value
-            return value
+            return value, exchange
         finally:
             ask.close()
 

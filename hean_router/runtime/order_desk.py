@@ -1,0 +1,852 @@
+"""One account at one venue, over its own sockets and REST: an `OrderDesk`."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from random import Random
+from typing import TypeVar
+
+from msgspec import Struct
+
+from hean_router.domain.desk import (
+    AskFailed,
+    BalancesSeen,
+    Budget,
+    CancelAnswered,
+    DeskEvent,
+    DeskStanding,
+    FeesSeen,
+    FillsSeen,
+    NonceMoved,
+    NotSent,
+    OpenSeen,
+    OrderSeen,
+    PermissionsSeen,
+    PlaceAnswered,
+    Sent,
+    StreamLost,
+    Told,
+)
+from hean_router.domain.errors import VenueError
+from hean_router.domain.feed import Notice, NoticeKind
+from hean_router.domain.instrument import Instrument, Part, VenueId
+from hean_router.domain.order import (
+    Approved,
+    Balance,
+    Credentials,
+    Fill,
+    Limited,
+    LoggedIn,
+    LoginFailed,
+    Missed,
+    OrderEvent,
+    OrderReport,
+    Outcome,
+    Permissions,
+    Rejected,
+    RejectKind,
+    Reply,
+    Stamp,
+    Unknown,
+)
+from hean_router.runtime.clock import Clock
+from hean_router.runtime.clock_offset import ClockOffset
+from hean_router.runtime.http import Http, NeverLeft
+from hean_router.runtime.limits import SECOND
+from hean_router.runtime.order_budget import OrderBudget, scaled_limit
+from hean_router.runtime.order_line import SocketLine
+from hean_router.runtime.order_socket import OrderConnection
+from hean_router.runtime.signing import NonceLane, Signing
+from hean_router.venue import Ask, Connector, by_symbol
+from hean_router.venue.gateway import DeskSink
+from hean_router.venue.order_contract import OrderCodec
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MS = 1_000_000
+CLOCK_EVERY_S = 30.0
+CLOCK_TRIES = 10  # questions in one go, until the offset is known well enough
+RATES_EVERY_S = 3_600.0
+RATES_AGAIN_S = 60.0
+ASK_S = 10.0  # for each request of a question
+ASKS_AT_ONCE = 4
+KEY_RETRY_MAX_S = 300.0
+RESTART_MAX_S = 60.0
+BOUND_MAX_NS = 60 * SECOND  # of a clock that is not known at all: then only cancels leave
+ROTATE_EARLY_NS = 300 * SECOND  # before the venue would close a socket for its age
+
+
+class DeskPolicy(Struct, frozen=True, kw_only=True):
+    """How long things may take, in ms.
+
+    `leave`: an order that has not left by then is not sent.  `grace`: how long after the last
+    moment at which a venue may act its answer is waited for.  `clock_off_max`: a machine whose
+    clock is off by more is not fit to trade, however well that is known.
+    """
+
+    socket_deadline_ms: int = 1_000
+    rest_deadline_ms: int = 2_000
+    leave_ms: int = 250
+    grace_ms: int = 500
+    clock_bound_max_ms: int = 250
+    clock_off_max_ms: int = 5_000
+
+
+class _KeyRefused(Exception):
+    """A key that must not be used, or may not trade; it stays so."""
+
+
+class _Pending(Struct, eq=False):
+    """A request on a socket that is still to be answered."""
+
+    key: str
+    instrument: Instrument
+    conn: OrderConnection
+    cancel: bool
+    until_ns: int
+    timer: asyncio.TimerHandle
+    venue_order_id: str = ""
+    again: bool = False
+
+
+class NativeDesk:
+    """Places, cancels and asks for one account; see `OrderDesk` for what its sink is told.
+
+    `http` may be shared with the venue's market data (one address, one set of limits).
+    `nonces_granted` is the highest `NonceMoved.below` in the journal.  `limits_factor` scales the
+    account's counters with a simulator's `--limits` (None: off); scale what `http` counts by
+    `order_budget.scaled`.  `allow_withdraw` takes a key that may withdraw, or of which the venue
+    does not say.  `tell(text)` hears what a person may want to know; no secret is ever in it.
+
+    Raises `CommandError` for credentials that cannot be used.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        credentials: Credentials,
+        http: Http,
+        clock: Clock,
+        rng: Random,
+        *,
+        part: Part = Part.SPOT,
+        policy: DeskPolicy = DeskPolicy(),  # noqa: B008 - frozen, a value
+        allow_withdraw: bool = False,
+        nonces_granted: int = 0,
+        limits_factor: float | None = 1.0,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        assert connector.orders is not None, f"{connector.spec.id} takes no orders"
+        self.venue: VenueId = connector.spec.id
+        self.account = credentials.account
+        self.faults = 0  # exceptions of our own: each is a bug, told in the log
+        self.offset = ClockOffset()
+        self._connector, self._credentials = connector, credentials
+        self._http, self._clock, self._rng = http, clock, rng
+        self._part, self._policy = part, policy
+        self._allow_withdraw, self._factor = allow_withdraw, limits_factor
+        self._say = tell or (lambda text: log.warning("%s", text))
+        self._orders_of = connector.orders
+        self.codec: OrderCodec = self._orders_of(credentials, {})
+        self._lane = NonceLane(
+            clock(), nonces_granted, self._nonces_moved, rising=self.codec.rising_nonces
+        )
+        shared = {
+            name: http.limits.rest(connector.spec.host(http.hosts, part, "rest"), name)
+            for name in self.codec.limits.buckets
+            if name in connector.spec.rest_limits
+        }
+        self._budget = OrderBudget(self.codec.limits, clock, shared, limits_factor)
+        self._request = clock() // 1_000  # sockets' nonces and request ids: they rise too
+        self._sink: DeskSink | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running = False
+        self._key_why = "permissions: not asked yet"
+        self._lines: list[SocketLine] = []
+        self._pending: dict[str, _Pending] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._questions: dict[tuple[object, ...], asyncio.Task[None]] = {}
+        self._asking = asyncio.Semaphore(ASKS_AT_ONCE)
+        self._measure_now = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._last: tuple[bool, str] | None = None
+
+    # ---------------------------------------------------------------------- orders out
+
+    def place(self, order: Approved) -> None:
+        child, now_ns = order.order, self._clock()
+        if refusal := self._refusal(now_ns):
+            return self._later(NotSent(child.key, *refusal))
+        conn = self._order_connection()
+        if conn is not None and conn.room < 1:
+            return self._later(NotSent(child.key, "no_budget", "the socket's limit of frames"))
+        if bucket := self._budget.pay_order(child.instrument, by_rest=conn is None):
+            return self._later(NotSent(child.key, "no_budget", f"our own count of {bucket!r}"))
+        if conn is None:
+            self._spawn(self._place_by_rest(order, now_ns))
+            return None
+        return self._place_by_socket(conn, order)
+
+    def _refusal(self, now_ns: int) -> tuple[str, str] | None:
+        """Why nothing may be placed now: code and text."""
+        if not self._running:
+            return "not_connected", "the desk does not run"
+        if self._key_why:
+            return "permissions", self._key_why
+        if why := self._clock_why(now_ns):
+            return "clock_unsure", why
+        return None
+
+    def _order_connection(self) -> OrderConnection | None:
+        """The socket to place on; None: REST has to do."""
+        for line in self._lines:
+            if line.takes_orders and line.current is not None and line.current.writable:
+                return line.current
+        return None
+
+    def _place_by_socket(self, conn: OrderConnection, order: Approved) -> None:
+        child = order.order
+        request_id = self._next_id()
+        stamp = self._socket_stamp(conn.token, request_id)
+        try:
+            frame = conn.socket.place(order, stamp)
+            built_ns = self._clock()
+            conn.write(frame)
+        except ConnectionError as fault:
+            return self._later(NotSent(child.key, "not_connected", str(fault)))
+        except Exception as fault:  # noqa: BLE001 - logged and counted; nothing was written
+            self._fault("an order could not be written", fault)
+            return self._later(NotSent(child.key, "fault", type(fault).__name__))
+        at_ns = self._clock()
+        until_ns = self._until_ns(stamp.deadline_ms)
+        self._await(request_id, child.key, child.instrument, conn, until_ns, cancel=False)
+        return self._later(Sent(child.key, built_ns, at_ns))
+
+    async def _place_by_rest(self, order: Approved, now_ns: int) -> None:
+        child = order.order
+        leave_by_ns = now_ns + self._policy.leave_ms * MS
+        signing = self._signing(urgent=True, leave_by_ns=leave_by_ns)
+        outcome: Outcome
+        try:
+            request = self.codec.place(order)
+            answered = await self._http.send(self._part, request, self._patience_s(), signing)
+            outcome = self.codec.outcome(answered.answer)
+        except NeverLeft as fault:
+            return self._tell(NotSent(child.key, fault.code, self._clean(str(fault))))
+        except VenueError as fault:
+            outcome = Unknown(self._clean(str(fault)))
+        except asyncio.CancelledError:
+            self._tell(self._cut_off(child.key, signing))
+            raise
+        except Exception as fault:  # noqa: BLE001 - logged and counted
+            self._fault("an order by REST", fault)
+            return self._tell(self._cut_off(child.key, signing))
+        self._tell(Sent(child.key, signing.left_ns, signing.left_ns))
+        return self._placed(child.key, child.instrument, outcome, self._until_of(signing))
+
+    def _cut_off(self, key: str, signing: Signing) -> PlaceAnswered | NotSent:
+        """What is known of an order by REST that was cut off: whether it had left."""
+        if not signing.left_ns:
+            return NotSent(key, "not_connected", "stopped before it left")
+        until_ns = self._until_of(signing)
+        return PlaceAnswered(key=key, outcome=Unknown("stopped"), until_ns=until_ns)
+
+    def _placed(self, key: str, instrument: Instrument, outcome: Outcome, until_ns: int) -> None:
+        if isinstance(outcome, Limited):
+            self._budget.limited(instrument, outcome, cancel=False)
+        self._heed_clock(outcome)
+        self._tell(PlaceAnswered(key=key, outcome=outcome, until_ns=until_ns))
+
+    # ---------------------------------------------------------------------- cancels out
+
+    def cancel(self, instrument: Instrument, key: str, venue_order_id: str) -> None:
+        self._cancel(instrument, key, venue_order_id, again=False)
+
+    def _cancel(
+        self, instrument: Instrument, key: str, venue_order_id: str, *, again: bool
+    ) -> None:
+        if not self._running or self._key_why:
+            why = self._key_why or "the desk does not run"
+            return self._later(CancelAnswered(key=key, outcome=Limited("not_connected", why)))
+        conn = next(
+            (
+                line.current
+                for line in self._lines
+                if line.takes_orders and line.current is not None and line.current.open
+            ),
+            None,
+        )
+        if limited := self._budget.pay_cancel(instrument, by_rest=conn is None):
+            return self._later(CancelAnswered(key=key, outcome=limited))
+        if conn is None:
+            self._spawn(self._cancel_by_rest(instrument, key, venue_order_id, again=again))
+            return None
+        request_id = self._next_id()
+        stamp = self._socket_stamp(conn.token, request_id)
+        try:
+            conn.write(conn.socket.cancel(instrument, key, venue_order_id, stamp))
+        except ConnectionError as fault:
+            limited = Limited("not_connected", str(fault))
+            return self._later(CancelAnswered(key=key, outcome=limited))
+        until_ns = self._until_ns(stamp.deadline_ms)
+        return self._await(
+            request_id,
+            key,
+            instrument,
+            conn,
+            until_ns,
+            cancel=True,
+            venue_order_id=venue_order_id,
+            again=again,
+        )
+
+    async def _cancel_by_rest(
+        self, instrument: Instrument, key: str, venue_order_id: str, *, again: bool
+    ) -> None:
+        signing = self._signing(urgent=True)
+        outcome: Outcome
+        try:
+            request = self.codec.cancel(instrument, key, venue_order_id)
+            answered = await self._http.send(self._part, request, self._patience_s(), signing)
+            outcome = self.codec.outcome(answered.answer)
+        except NeverLeft as fault:
+            outcome = Limited(fault.code, self._clean(str(fault)))
+        except VenueError as fault:
+            outcome = Unknown(self._clean(str(fault)))
+        except asyncio.CancelledError:
+            self._tell(CancelAnswered(key=key, outcome=Unknown("stopped")))
+            raise
+        except Exception as fault:  # noqa: BLE001 - logged and counted
+            self._fault("a cancel by REST", fault)
+            outcome = Unknown(type(fault).__name__)
+        self._cancelled(instrument, key, venue_order_id, outcome, again=again)
+
+    def _cancelled(
+        self,
+        instrument: Instrument,
+        key: str,
+        venue_order_id: str,
+        outcome: Outcome,
+        *,
+        again: bool,
+    ) -> None:
+        if isinstance(outcome, Limited):
+            self._budget.limited(instrument, outcome, cancel=True)
+        if self._heed_clock(outcome) and not again and self._running:
+            self._spawn(self._cancel_in_time(instrument, key, venue_order_id, outcome))
+            return None
+        return self._tell(CancelAnswered(key=key, outcome=outcome))
+
+    async def _cancel_in_time(
+        self, instrument: Instrument, key: str, venue_order_id: str, outcome: Outcome
+    ) -> None:
+        """A cancel is safe to repeat: once, when the clock has been looked at."""
+        try:
+            self.offset.doubt()
+            await self._measure()
+        except VenueError:
+            return self._tell(CancelAnswered(key=key, outcome=outcome))
+        except asyncio.CancelledError:
+            self._tell(CancelAnswered(key=key, outcome=outcome))
+            raise
+        return self._cancel(instrument, key, venue_order_id, again=True)
+
+    # ---------------------------------------------------------------------- answers on sockets
+
+    def _await(
+        self,
+        request_id: str,
+        key: str,
+        instrument: Instrument,
+        conn: OrderConnection,
+        until_ns: int,
+        *,
+        cancel: bool,
+        venue_order_id: str = "",
+        again: bool = False,
+    ) -> None:
+        assert self._loop is not None
+        wait_s = (until_ns - self._clock()) / SECOND + self._policy.grace_ms / 1_000
+        timer = self._loop.call_later(wait_s, self._unanswered, request_id, "no answer in time")
+        conn.pending.add(request_id)
+        self._pending[request_id] = _Pending(
+            key, instrument, conn, cancel, until_ns, timer, venue_order_id, again
+        )
+
+    def _unanswered(self, request_id: str, why: str) -> None:
+        self._answered(request_id, Unknown(why))
+
+    def _answered(self, request_id: str, outcome: Outcome) -> None:
+        if (pending := self._pending.pop(request_id, None)) is None:
+            return  # too late: it is being asked about
+        pending.timer.cancel()
+        pending.conn.pending.discard(request_id)
+        if pending.cancel:
+            self._cancelled(
+                pending.instrument,
+                pending.key,
+                pending.venue_order_id,
+                outcome,
+                again=pending.again,
+            )
+        else:
+            self._placed(pending.key, pending.instrument, outcome, pending.until_ns)
+
+    def _heed_clock(self, outcome: Outcome) -> bool:
+        """Whether the venue found our time wrong; then it is measured anew at once."""
+        wrong = isinstance(outcome, Rejected) and outcome.kind is RejectKind.CLOCK
+        if wrong:
+            self._lane.leap(self._clock())
+            self._doubt_clock()
+        return wrong
+
+    def _doubt_clock(self) -> None:
+        self.offset.doubt()
+        self._measure_now.set()
+
+    # ---------------------------------------------------------------------- questions
+
+    def ask_order(self, instrument: Instrument, key: str, venue_order_id: str) -> None:
+        self._question(
+            ("order", instrument.symbol, key, venue_order_id),
+            lambda: self.codec.order(instrument, key, venue_order_id),
+            lambda report, asked_ns: OrderSeen(
+                instrument=instrument, key=key, report=report, asked_ns=asked_ns
+            ),
+            AskFailed(what="order", why="", key=key, instrument=instrument),
+        )
+
+    def ask_open(self, instruments: Sequence[Instrument]) -> None:
+        which = tuple(instruments)
+        self._question(
+            ("open", *(each.symbol for each in which)),
+            lambda: self.codec.open_orders(which),
+            lambda reports, asked_ns: OpenSeen(
+                instruments=which, reports=tuple(reports), asked_ns=asked_ns
+            ),
+            AskFailed(what="open", why=""),
+        )
+
+    def ask_fills(self, instrument: Instrument, since_ns: int) -> None:
+        """Since then by either clock: the venue's may be behind ours."""
+        reading = self.offset.at(self._clock())
+        early_ns = max(0, -reading.offset_ns) + min(reading.bound_ns, 2 * SECOND)
+        self._question(
+            ("fills", instrument.symbol, since_ns),
+            lambda: self.codec.fills(instrument, max(0, since_ns - early_ns)),
+            lambda fills, asked_ns: FillsSeen(
+                instrument=instrument, since_ns=since_ns, fills=tuple(fills), asked_ns=asked_ns
+            ),
+            AskFailed(what="fills", why="", instrument=instrument),
+        )
+
+    def ask_balances(self) -> None:
+        self._question(
+            ("balances",),
+            self.codec.balances,
+            lambda balances, asked_ns: BalancesSeen(balances=tuple(balances), asked_ns=asked_ns),
+            AskFailed(what="balances", why=""),
+        )
+
+    def _question(
+        self,
+        name: tuple[object, ...],
+        ask: Callable[[], Ask[T]],
+        seen: Callable[[T, int], DeskEvent],
+        failed: AskFailed,
+    ) -> None:
+        """Ask in the background; the same question under way answers this one too."""
+        if not self._running or self._key_unfit:
+            why = self._key_why or "the desk does not run"
+            return self._later(_failed(failed, why))
+        if name not in self._questions:
+            task = self._spawn(self._asked(ask, seen, failed))
+            self._questions[name] = task
+            task.add_done_callback(lambda _: self._questions.pop(name, None))
+        return None
+
+    async def _asked(
+        self, ask: Callable[[], Ask[T]], seen: Callable[[T, int], DeskEvent], failed: AskFailed
+    ) -> None:
+        signing = self._signing()
+        try:
+            async with self._asking:
+                asked_ns = self._clock()
+                value = await self._http.ask(self._part, ask(), ASK_S, signing)
+            event = seen(value, signing.left_ns or asked_ns)
+        except VenueError as fault:
+            event = _failed(failed, self._clean(str(fault)))
+        except asyncio.CancelledError:
+            self._tell(_failed(failed, "stopped"))
+            raise
+        except Exception as fault:  # noqa: BLE001 - logged and counted
+            self._fault(f"a question about {failed.what}", fault)
+            event = _failed(failed, type(fault).__name__)
+        self._tell(event)
+
+    # ---------------------------------------------------------------------- state
+
+    def budget(self, instrument: Instrument) -> Budget:
+        if refusal := self._refusal(self._clock()):
+            return Budget(0, ": ".join(refusal))
+        orders, why = self._budget.orders(instrument)
+        if (conn := self._order_connection()) is not None and conn.room < orders:
+            orders, why = conn.room, "frames"
+        return Budget(orders, f"no_budget: {why}" if orders < 1 else "")
+
+    def grant_nonces(self, below: int) -> None:
+        self._lane.grant(below)
+
+    @property
+    def visibility_ns(self) -> int:
+        return self.codec.visibility_ms * MS
+
+    @property
+    def connected(self) -> bool:
+        """Whether every socket stands and is logged in."""
+        return bool(self._lines) and all(line.current is not None for line in self._lines)
+
+    def _clock_why(self, now_ns: int) -> str:
+        """Why our idea of the venue's time will not do for orders; empty if it does."""
+        if not self.offset.known:
+            return "clock: the venue's time is not known"
+        reading = self.offset.at(now_ns)
+        if reading.bound_ns > self._policy.clock_bound_max_ms * MS:
+            return f"clock: not known to {self._policy.clock_bound_max_ms} ms"
+        if abs(reading.offset_ns) - reading.bound_ns > self._policy.clock_off_max_ms * MS:
+            off_s = -reading.offset_ns / SECOND
+            return f"clock: this machine's is off by {off_s:+.0f} s; set it right"
+        return ""
+
+    def _why(self) -> str:
+        """The step that is missing; empty when orders can be sent."""
+        if not self._running:
+            return "the desk does not run"
+        if why := self._key_why or self._clock_why(self._clock()):
+            return why
+        for line in self._lines:
+            if line.tells_events and line.current is None:
+                return f"private stream: {line.why}"
+        return ""
+
+    def _stand(self, *, fresh: bool = False) -> None:
+        why = self._why()
+        now = (not why, why)
+        if now == self._last and not fresh:
+            return
+        self._last = now
+        reading = self.offset.at(self._clock())
+        self._tell(
+            DeskStanding(
+                ready=not why,
+                why=why,
+                fresh=fresh,
+                clock_offset_ns=reading.offset_ns,
+                clock_bound_ns=reading.bound_ns,
+            )
+        )
+
+    # ---------------------------------------------------------------------- stamps
+
+    def _until_ns(self, deadline_ms: int) -> int:
+        """Of our clock: later than that the venue can not act on a request of that deadline."""
+        reading = self.offset.at(self._clock())
+        bound_ns = min(reading.bound_ns, BOUND_MAX_NS)
+        return deadline_ms * MS - reading.offset_ns + bound_ns + self.codec.engine_ms * MS
+
+    def _until_of(self, signing: Signing) -> int:
+        return self._until_ns(signing.deadline_ms)
+
+    def _patience_s(self) -> float:
+        """How long an answer by REST is waited for, once its turn has come."""
+        policy = self._policy
+        return (policy.rest_deadline_ms + self.codec.engine_ms + policy.grace_ms) / 1_000
+
+    def _next_id(self) -> str:
+        self._request += 1
+        return f"h{self._request}"
+
+    def _stamp(self, deadline_ms: int, nonce: int, request_id: str = "", token: str = "") -> Stamp:
+        venue_ms = (self._clock() + self.offset.offset_ns) // MS
+        return Stamp(
+            venue_ms=venue_ms,
+            deadline_ms=venue_ms + deadline_ms,
+            nonce=nonce,
+            request_id=request_id,
+            token=token,
+        )
+
+    def _socket_stamp(self, token: str, request_id: str = "") -> Stamp:
+        """No socket signs by the nonce lane: a count that rises does."""
+        if not request_id:
+            request_id = self._next_id()
+        return self._stamp(self._policy.socket_deadline_ms, self._request, request_id, token)
+
+    def _signing(self, *, urgent: bool = False, leave_by_ns: int = 0) -> Signing:
+        return Signing(
+            self.codec,
+            self._lane,
+            lambda: self._stamp(self._policy.rest_deadline_ms, self._lane.take()),
+            self._clock,
+            urgent=urgent,
+            leave_by_ns=leave_by_ns,
+        )
+
+    def _nonces_moved(self, below: int) -> None:
+        self._tell(NonceMoved(below))
+
+    # ---------------------------------------------------------------------- life
+
+    async def run(self, instruments: Sequence[Instrument], sink: DeskSink) -> None:
+        self._sink, self._loop = sink, asyncio.get_running_loop()
+        failures = 0
+        while True:
+            began_ns = self._clock()
+            try:
+                self._broken.clear()
+                self._running = True
+                await self._live(instruments)
+            except _KeyRefused:
+                self._stand()
+                await asyncio.Event().wait()  # nothing but another key helps
+            except Exception as fault:  # noqa: BLE001 - logged, counted and told
+                if self._clock() - began_ns > 60 * SECOND:
+                    failures = 0
+                failures += 1
+                self._fault("the desk restarts", fault)
+            finally:
+                await self._wind_down()
+            self._stand()
+            bound_s = min(RESTART_MAX_S, 2.0 ** min(failures, 10))
+            await asyncio.sleep(bound_s * (0.5 + self._rng.random() / 2))
+
+    async def _live(self, instruments: Sequence[Instrument]) -> None:
+        self.codec = self._orders_of(self._credentials, by_symbol(instruments))
+        self._lane.reserve()
+        await self._check_key()
+        self._lines = [
+            SocketLine(
+                partial(self._connection, index),
+                self._ended,
+                self._clock,
+                self._rng,
+                takes_orders=socket.takes_orders,
+                tells_events=socket.tells_events,
+            )
+            for index, socket in enumerate(self.codec.sockets())
+            if socket.url(self._http.hosts)
+        ]
+        self._stand()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_clock())
+            group.create_task(self._keep_rates(instruments))
+            group.create_task(self._watch())
+            for line in self._lines:
+                group.create_task(line.run())
+
+    async def _watch(self) -> None:
+        await self._broken.wait()
+        raise RuntimeError("what hears this desk has failed")
+
+    async def _wind_down(self) -> None:
+        """Everything that was asked is answered: with what is known, which may be nothing."""
+        self._running = False
+        for request_id in list(self._pending):
+            self._unanswered(request_id, "stopped")
+        self._lines = []
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---------------------------------------------------------------------- the key
+
+    @property
+    def _key_unfit(self) -> bool:
+        """A key that must not be used at all."""
+        return self._key_why.startswith("keys: ")
+
+    async def _check_key(self) -> None:
+        """Until the venue says what the key may do.  Raises `_KeyRefused`."""
+        failures = 0
+        while True:
+            try:
+                if not self.offset.known:
+                    await self._measure()
+                self._judge(await self._permissions())
+            except VenueError as fault:
+                self._key_why = f"permissions: {self._clean(str(fault))}"
+                self._doubt_clock()
+                self._stand()
+                bound_s = min(KEY_RETRY_MAX_S, 2.0 ** min(failures, 10))
+                failures += 1
+                await asyncio.sleep(bound_s * (0.5 + self._rng.random() / 2))
+            else:
+                return
+
+    async def _permissions(self) -> Permissions:
+        ask = self.codec.permissions()
+        return await self._http.ask(self._part, ask, ASK_S, self._signing())
+
+    def _judge(self, may: Permissions) -> None:
+        self._tell(PermissionsSeen(may))
+        if may.withdraw is not False and not self._allow_withdraw:
+            said = "may withdraw" if may.withdraw else "may withdraw, for all that the venue tells"
+            self._key_why = f"keys: this one {said}: make one that may trade and nothing else"
+            raise _KeyRefused
+        if not may.trade:
+            self._key_why = "permissions: the key may not trade"
+        else:
+            self._key_why = ""
+
+    async def _keep_rates(self, instruments: Sequence[Instrument]) -> None:
+        """Fee rates now and hourly; then too whether the key still may what it may."""
+        asked = False
+        while True:
+            wait_s = RATES_EVERY_S
+            try:
+                if asked:
+                    self._judge(await self._permissions())
+                    self._stand()
+                ask = self.codec.fees(instruments)
+                fees = await self._http.ask(self._part, ask, ASK_S, self._signing())
+                self._tell(FeesSeen(dict(fees)))
+                asked = True
+            except VenueError as fault:
+                self._tell(AskFailed(what="fees", why=self._clean(str(fault))))
+                wait_s = RATES_AGAIN_S
+            await asyncio.sleep(wait_s)
+
+    # ---------------------------------------------------------------------- the clock
+
+    async def _measure(self) -> None:
+        """Ask the venue's time once; what we waited for limits does not count."""
+        ask = self._connector.server_time()
+        venue_ns, exchange = await self._http.timed(self._part, ask, ASK_S)
+        self.offset.heard(exchange.sent_ns, exchange.got_ns, venue_ns)
+
+    async def _keep_clock(self) -> None:
+        while True:
+            for _ in range(CLOCK_TRIES):
+                try:
+                    await self._measure()
+                except VenueError as fault:
+                    self._say(f"{self.venue} {self.account}: clock: {fault}")
+                now_ns = self._clock()
+                good_ns = self._policy.clock_bound_max_ms * MS // 2
+                if self.offset.known and self.offset.at(now_ns).bound_ns <= good_ns:
+                    break
+                self._stand()
+                await asyncio.sleep(self.offset.wait_ns(now_ns) / SECOND)
+            self._measure_now.clear()
+            self._stand()
+            try:
+                async with asyncio.timeout(CLOCK_EVERY_S):
+                    await self._measure_now.wait()
+            except TimeoutError:
+                continue
+
+    # ---------------------------------------------------------------------- sockets
+
+    async def _connection(self, index: int, line: SocketLine) -> OrderConnection:
+        """The next connection of a kind; raises `VenueError`."""
+        socket = self.codec.sockets()[index]
+        url = socket.url(self._http.hosts)
+        await self._http.limits.connects(url).wait(1)
+        token = ""
+        if (ask := socket.token()) is not None:
+            token = await self._http.ask(self._part, ask, ASK_S, self._signing())
+        spec = self._connector.spec
+        life_ns = spec.session_max_ms * MS
+        return OrderConnection(
+            socket,
+            url,
+            token,
+            self._http,
+            self._clock,
+            self._socket_stamp,
+            partial(self._heard, line),
+            frames=scaled_limit(spec.frames, self._factor),
+            life_ns=max(0, life_ns - ROTATE_EARLY_NS) if life_ns else 0,
+        )
+
+    def _ended(self, line: SocketLine, conn: OrderConnection | None, why: str) -> None:
+        why = self._clean(why)
+        if conn is not None:
+            for request_id in list(conn.pending):
+                self._unanswered(request_id, f"the socket ended: {why}")
+        if line.current is None:
+            line.why = why
+            self._say(f"{self.venue} {self.account}: private socket: {why}")
+            if line.tells_events and conn is not None and conn.stood:
+                self._tell(StreamLost(why))
+        if conn is not None and conn.refused is not None:
+            self._doubt_clock()  # it may have been our time that was refused
+        self._stand()
+
+    def _heard(
+        self, line: SocketLine, conn: OrderConnection, events: Sequence[OrderEvent], unreadable: str
+    ) -> None:
+        if unreadable:
+            self._missed(line, unreadable)
+        for event in events:
+            match event:
+                case Reply(request_id=request_id, outcome=outcome):
+                    self._answered(request_id, outcome)
+                case OrderReport() | Fill() | Balance():
+                    self._tell(Told(event))
+                case LoggedIn(ready=True):
+                    line.stood(conn)
+                    self._stand(fresh=line.tells_events)
+                case Missed(why=why):
+                    self._missed(line, why)
+                case Notice(kind=NoticeKind.CLOSING):
+                    conn.leaving.set()
+                case Notice():
+                    self._say(f"{self.venue} {self.account}: {self._clean(event.text)}")
+                case LoggedIn() | LoginFailed():
+                    pass  # the connection sees to it
+
+    def _missed(self, line: SocketLine, why: str) -> None:
+        """Something may have been lost, though the connection stands."""
+        if line.tells_events:
+            self._tell(StreamLost(self._clean(why)))
+            self._stand(fresh=True)
+
+    # ---------------------------------------------------------------------- telling
+
+    def _tell(self, event: DeskEvent) -> None:
+        if self._sink is None:
+            return
+        try:
+            self._sink(event)
+        except Exception as fault:  # noqa: BLE001 - logged and counted; the desk starts anew
+            self._fault(f"what hears {type(event).__name__}", fault)
+            self._broken.set()
+
+    def _later(self, event: DeskEvent) -> None:
+        """Tell after the present call."""
+        (self._loop or asyncio.get_running_loop()).call_soon(self._tell, event)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _fault(self, what: str, fault: BaseException) -> None:
+        self.faults += 1
+        log.error("%s %s: a fault of our own: %s", self.venue, self.account, what, exc_info=fault)
+
+    def _clean(self, text: str) -> str:
+        own = self._credentials
+        for secret in (own.secret, own.passphrase, own.key):
+            if secret:
+                text = text.replace(secret, "…")
+        return text
+
+
+def _failed(failed: AskFailed, why: str) -> AskFailed:
+    return AskFailed(what=failed.what, why=why, key=failed.key, instrument=failed.instrument)
