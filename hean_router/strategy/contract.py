@@ -100,7 +100,7 @@ class BookMoved(Struct, frozen=True):
 
 
 class ParentMoved(Struct, frozen=True):
-    """A parent of the strategy goes on: acknowledged, filled in part, unknown…"""
+    """A parent of the strategy goes on: acknowledged, filled in part, of unknown fate."""
 
     parent: ParentView
 
