@@ -160,6 +160,7 @@ class NativeDesk:
         }
         self._budget = OrderBudget(self.codec.limits, clock, shared, limits_factor)
         self._request = clock() // 1_000  # sockets' nonces and request ids: they rise too
+        self._frame_cost = 0  # what an order takes of a socket's frames, as the last one did
         self._sink: DeskSink | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running = False
@@ -180,7 +181,7 @@ class NativeDesk:
         if refusal := self._refusal(now_ns):
             return self._later(NotSent(child.key, *refusal))
         conn = self._order_connection()
-        if conn is not None and conn.room < 1:
+        if conn is not None and conn.room < self._frame_cost:
             return self._later(NotSent(child.key, "no_budget", "the socket's limit of frames"))
         if bucket := self._budget.pay_order(child.instrument, by_rest=conn is None):
             return self._later(NotSent(child.key, "no_budget", f"our own count of {bucket!r}"))
@@ -213,6 +214,7 @@ class NativeDesk:
         try:
             frame = conn.socket.place(order, stamp)
             built_ns = self._clock()
+            self._frame_cost = frame.cost
             conn.write(frame)
         except ConnectionError as fault:
             return self._later(NotSent(child.key, "not_connected", str(fault)))
@@ -492,8 +494,8 @@ class NativeDesk:
         if refusal := self._refusal(self._clock()):
             return Budget(0, ": ".join(refusal))
         orders, why = self._budget.orders(instrument)
-        if (conn := self._order_connection()) is not None and conn.room < orders:
-            orders, why = conn.room, "frames"
+        if self._frame_cost and (conn := self._order_connection()) is not None:
+            orders, why = min((orders, why), (conn.room // self._frame_cost, "frames"))
         return Budget(orders, f"no_budget: {why}" if orders < 1 else "")
 
     def grant_nonces(self, below: int) -> None:
@@ -639,12 +641,17 @@ class NativeDesk:
             if socket.url(self._http.hosts)
         ]
         self._stand()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_clock())
-            group.create_task(self._keep_rates(instruments))
-            group.create_task(self._watch())
-            for line in self._lines:
-                group.create_task(line.run())
+        work = [self._keep_clock(), self._keep_rates(instruments), self._watch()]
+        # No TaskGroup: one that fails just when it is cancelled from outside forgets the latter.
+        tasks = [asyncio.create_task(each) for each in (*work, *(x.run() for x in self._lines))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
         await self._broken.wait()
