@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from hean_router.book.sweep import EXACT
 from hean_router.domain.instrument import Pair, Side
+from hean_router.domain.scale import plain
 from hean_router.strategy.contract import ParentView
 
 ZERO = Decimal(0)
@@ -67,7 +68,8 @@ class Tally(Struct):
 class Cycle(Struct):
     """A buy here and a sell there, and whatever it takes until base is flat again.
 
-    `carry` is what earlier cycles left over and this one works off.  Times are our clock.
+    `carry` is what earlier cycles left over and this one works off.  Times are our clock;
+    `deadline_ns` 0: it was found on a note, and runs from when a venue can be used again.
     """
 
     number: int
@@ -83,6 +85,7 @@ class Cycle(Struct):
     next_leg: int = 0
     again_ns: int = 0  # no other repair before
     last_tries: int = 0  # after the deadline
+    alarmed: bool = False  # that a leg was still out at the deadline
     spent: Decimal = ZERO  # quote taken from the day's budget
 
     @property
@@ -183,6 +186,29 @@ class State(Struct):
         self.cycles.remove(cycle)
         self._leave(cycle.symbol, cycle.imbalance)
         self.day_quote = max(ZERO, EXACT.subtract(self.day_quote, cycle.spent))
+
+    def told_all(self) -> dict[str, object]:
+        """What people want to know of it; JSON's types, decimals as text."""
+        return {
+            "alarm": self.alarm,
+            "alarms": self.alarms,
+            "cycles": {
+                "taken": self.taken,
+                "finished": self.finished,
+                "open": len(self.cycles),
+                "repaired": self.repaired,
+            },
+            "pnl": {
+                symbol: {
+                    "quote": plain(tally.quote),
+                    "base": plain(tally.base),
+                    "fees": {asset: plain(fee) for asset, fee in sorted(tally.fees.items())},
+                }
+                for symbol, tally in sorted(self.tallies.items())
+            },
+            "residue": {symbol: plain(base) for symbol, base in sorted(self.residue.items())},
+            "last_cycles": msgspec.to_builtins(self.told),
+        }
 
     def _tally(self, symbol: str) -> Tally:
         return self.tallies.setdefault(symbol, Tally())

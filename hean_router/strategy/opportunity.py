@@ -5,24 +5,34 @@ The size is the largest whose marginal all-in edge still exceeds the hurdle: bot
 walked in units of base that really changes hands (fees in base are inside), with whole numbers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, NamedTuple
 
 from msgspec import Struct
 
-from hean_router.book import ConsolidatedBook, LiveBook
-from hean_router.book.all_in import Charge, charge, fee_in_base
-from hean_router.book.sweep import EXACT, PRECISE, scaled
-from hean_router.domain.instrument import Instrument, Pair, Side, VenueId
+from hean_router.book.sweep import PRECISE, scaled
+from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.scale import ceil_to, floor_to, plain, to_decimal
-from hean_router.domain.venue import Fees
 from hean_router.strategy.contract import View
+from hean_router.strategy.legs import (
+    BPS,
+    DOWN,
+    ONE,
+    UP,
+    ZERO,
+    Leg,
+    best_px,
+    floor_lot,
+    legs,
+    refused_by,
+    taking,
+    top_px,
+    walk,
+)
 from hean_router.strategy.params import of
 
-ZERO, ONE, TWO, BPS = Decimal(0), Decimal(1), Decimal(2), Decimal(10_000)
 SECOND = Decimal(1_000_000_000)
-RATIO = 10**12  # hurdles are compared as whole 1e-12 of the buying price, rounded up
 
 
 class ScanParams(Struct, frozen=True, kw_only=True):
@@ -107,47 +117,6 @@ class Opportunity(Struct, frozen=True, kw_only=True):
     why_not: str = ""
 
 
-class Leg(NamedTuple):
-    """One venue's side of it, on the scales of the consolidated book."""
-
-    venue: str
-    of: Instrument
-    live: LiveBook
-    fees: Fees
-    side: Side
-    charge: Charge
-    px_mul: int
-    qty_mul: int
-
-    def levels(self) -> Iterator[tuple[int, int, int]]:
-        """All-in price as `(numerator, denominator)`, and net base that the level moves."""
-        up, down = self.charge.quote, self.charge.base
-        for px, qty in self.live.facing(self.side):
-            yield px * self.px_mul * up, down, qty * self.qty_mul * down
-
-    @property
-    def base_factor(self) -> Decimal:
-        """Net base per base ordered: under 1 for a buy with its fee in base."""
-        return to_decimal(self.charge.base, self.charge.decimals)
-
-    @property
-    def quote_factor(self) -> Decimal:
-        """Quote per notional."""
-        return to_decimal(self.charge.quote, self.charge.decimals)
-
-    @property
-    def lot(self) -> Decimal:
-        """Its lot in base."""
-        return self.of.qty_decimal(self.of.lot)
-
-
-class Walk(NamedTuple):
-    """How much base (net) can move before the marginal edge meets the hurdle."""
-
-    net: int
-    ended: str  # hurdle or depth
-
-
 def hurdle_bps(params: ScanParams, view: View, buy: str, sell: str) -> Decimal:
     """Rebalancing + z σ √(τ_i + τ_j) + haircuts, in bps of the buying price; 28 digits."""
     tau = ZERO
@@ -188,23 +157,6 @@ def scan(
     return sorted(found, key=lambda one: (-one.net_bps, one.buy_venue, one.sell_venue))
 
 
-def legs(book: ConsolidatedBook) -> dict[Side, list[Leg]]:
-    """Every LIVE venue with something on that side, as a leg."""
-    fees, decimals = book.fees(), book.fee_decimals
-    out: dict[Side, list[Leg]] = {Side.BUY: [], Side.SELL: []}
-    for venue, live in book.live().items():
-        rules = live.instrument
-        px_mul = 10 ** (book.px_decimals - rules.px_decimals)
-        qty_mul = 10 ** (book.qty_decimals - rules.qty_decimals)
-        for side in Side:
-            if live.best(side) is not None:
-                cost = charge(fees[venue], side, book.pair.part, decimals)
-                out[side].append(
-                    Leg(str(venue), rules, live, fees[venue], side, cost, px_mul, qty_mul)
-                )
-    return out
-
-
 def off_median(
     asks: Sequence[Leg], bids: Sequence[Leg], most_bps: Decimal
 ) -> Mapping[str, Decimal]:
@@ -212,8 +164,8 @@ def off_median(
 
     Twice the mid, on the pair scale; the lower of two middle ones is the median.
     """
-    bid_of = {leg.venue: _best(leg) for leg in bids}
-    mids = {leg.venue: _best(leg) + bid_of[leg.venue] for leg in asks if leg.venue in bid_of}
+    bid_of = {leg.venue: best_px(leg) for leg in bids}
+    mids = {leg.venue: best_px(leg) + bid_of[leg.venue] for leg in asks if leg.venue in bid_of}
     if len(mids) < 3:
         return {}
     middle = sorted(mids.values())[(len(mids) - 1) // 2]
@@ -221,33 +173,8 @@ def off_median(
     return {venue: bps for venue, bps in away.items() if bps > most_bps}
 
 
-def _best(leg: Leg) -> int:
-    level = leg.live.best(leg.side)
-    assert level is not None, "a leg has levels"
-    return level[0] * leg.px_mul
-
-
 def _crossed(buy: Leg, sell: Leg) -> bool:
-    return _best(sell) > _best(buy)
-
-
-def walk(buy: Leg, sell: Leg, hurdle: Decimal) -> Walk:
-    """Largest net base of which every unit brings more than `hurdle` bps beyond both fees."""
-    more = RATIO + scaled(hurdle / BPS, 12, up=True)
-    asks, bids = buy.levels(), sell.levels()
-    ask, bid = next(asks, None), next(bids, None)
-    total = ask_used = bid_used = 0
-    while ask is not None and bid is not None:
-        # bid all-in > ask all-in × (1 + hurdle), without a division
-        if bid[0] * ask[1] * RATIO <= ask[0] * bid[1] * more:
-            return Walk(total, "hurdle")
-        step = min(ask[2] - ask_used, bid[2] - bid_used)
-        total, ask_used, bid_used = total + step, ask_used + step, bid_used + step
-        if ask_used == ask[2]:
-            ask, ask_used = next(asks, None), 0
-        if bid_used == bid[2]:
-            bid, bid_used = next(bids, None), 0
-    return Walk(total, "depth")
+    return best_px(sell) > best_px(buy)
 
 
 class Refusal(Exception):
@@ -285,7 +212,7 @@ def _judge(
     book = view.book(pair)
     assert book is not None, "it was read a moment ago"
     hurdle = hurdle_bps(params, view, buy.venue, sell.venue)
-    ask, bid = _top(buy), _top(sell)
+    ask, bid = top_px(buy), top_px(sell)
     ask_in = PRECISE.divide(ask * buy.quote_factor, buy.base_factor)
     bid_in = PRECISE.divide(bid * sell.quote_factor, sell.base_factor)
     gross, net = BPS * (bid - ask) / ask, BPS * (bid_in - ask_in) / ask_in
@@ -326,12 +253,6 @@ def _judge(
         code=code,
         why_not=why,
     )
-
-
-def _top(leg: Leg) -> Decimal:
-    level = leg.live.best(leg.side)
-    assert level is not None, "a leg has levels"
-    return leg.of.px_decimal(level[0])
 
 
 def _no_edge(gross: Decimal, net: Decimal, hurdle: Decimal) -> Refusal:
@@ -383,13 +304,13 @@ def _size(
         caps.append((free, f"{pair.quote} at {buy.venue}"))
     quote, quote_why = min(caps)
     limited = ended
-    buy_max = floor_lot(buy.of, PRECISE.divide(capacity, buy.base_factor))
-    sell_max = floor_lot(sell.of, PRECISE.divide(capacity, sell.base_factor))
+    buy_max = floor_lot(buy.of, DOWN.divide(capacity, buy.base_factor))
+    sell_max = floor_lot(sell.of, DOWN.divide(capacity, sell.base_factor))
     base = view.free(sell.venue, account, pair.base)
     # A fee in base is taken beside what is sold.
-    if base is not None and (can := floor_lot(sell.of, base / max(ONE, sell.base_factor))) < (
-        sell_max
-    ):
+    if base is not None and (
+        can := floor_lot(sell.of, DOWN.divide(base, max(ONE, sell.base_factor)))
+    ) < (sell_max):
         sell_max, limited = can, f"{pair.base} at {sell.venue}"
     for leg, most in ((buy, buy_max), (sell, sell_max)):
         biggest = _biggest(leg)
@@ -422,7 +343,7 @@ def _size(
                 bought.quote,
                 limited,
             )
-        buy_max, limited = floor_lot(buy.of, PRECISE.divide(quote, unit)), quote_why
+        buy_max, limited = floor_lot(buy.of, DOWN.divide(quote, unit)), quote_why
     raise Refusal("below_lot", f"less than a lot is left: limited by {limited}")
 
 
@@ -433,8 +354,8 @@ def _biggest(leg: Leg) -> Decimal | None:
         caps.append(floor_lot(leg.of, leg.of.qty_decimal(leg.of.max_qty)))
     if leg.of.max_notional is not None:
         # Limits may be dearer than the best ask: a hundredth of room, checked exactly later.
-        px = _top(leg) * Decimal("1.01")
-        caps.append(floor_lot(leg.of, PRECISE.divide(leg.of.max_notional, px)))
+        px = top_px(leg) * Decimal("1.01")
+        caps.append(floor_lot(leg.of, DOWN.divide(leg.of.max_notional, px)))
     return min(caps, default=None)
 
 
@@ -447,42 +368,11 @@ def whole_lots(
     Never sells more than it then has, so that `carry` stays from 0 to one lot.
     """
     has = buy_max * buy.base_factor + carry
-    sells = min(sell_max, floor_lot(sell.of, PRECISE.divide(max(ZERO, has), sell.base_factor)))
+    sells = min(sell_max, floor_lot(sell.of, DOWN.divide(max(ZERO, has), sell.base_factor)))
     needs = max(ZERO, sells * sell.base_factor - carry)
-    lots = PRECISE.divide(needs, buy.base_factor) / buy.lot
+    lots = UP.divide(UP.divide(needs, buy.base_factor), buy.lot)
     buys = min(buy_max, lots.to_integral_value("ROUND_CEILING") * buy.lot)
     return buys, sells
-
-
-def floor_lot(rules: Instrument, qty: Decimal) -> Decimal:
-    """`qty` on the lot, rounded down; not below 0."""
-    units = floor_to(scaled(max(ZERO, qty), rules.qty_decimals, up=False), rules.lot)
-    return rules.qty_decimal(units)
-
-
-class Taking(NamedTuple):
-    """What taking so much of one venue's ladder does: quote moved, fee in; the worst price."""
-
-    quote: Decimal
-    worst: Decimal
-    qty: Decimal  # as much as there was
-
-
-def taking(leg: Leg, qty: Decimal) -> Taking:
-    """Walk one venue's ladder for `qty` base."""
-    want, value, worst = scaled(qty, leg.of.qty_decimals, up=False), 0, 0
-    left = want
-    for px, size in leg.live.facing(leg.side):
-        take = min(size, left)
-        value, worst, left = value + px * take, px, left - take
-        if not left:
-            break
-    notional = to_decimal(value, leg.of.px_decimals + leg.of.qty_decimals)
-    return Taking(
-        EXACT.multiply(notional, leg.quote_factor),
-        leg.of.px_decimal(worst),
-        leg.of.qty_decimal(want - left),
-    )
 
 
 def limits(
@@ -502,26 +392,6 @@ def limits(
     )
 
 
-def refused_by(rules: Instrument, qty: Decimal, px: Decimal) -> str:
-    """Why a venue would refuse that order by its own rules; empty if it would not."""
-    units, px_units = (
-        scaled(qty, rules.qty_decimals, up=False),
-        scaled(px, rules.px_decimals, up=False),
-    )
-    if units <= 0 or units < rules.min_qty:
-        return f"below its minimum of {plain(rules.qty_decimal(max(rules.min_qty, rules.lot)))}"
-    if rules.max_qty is not None and units > rules.max_qty:
-        return f"above its maximum of {plain(rules.qty_decimal(rules.max_qty))}"
-    notional = EXACT.multiply(qty, px)
-    if notional < rules.min_notional:
-        return f"worth less than its minimum of {plain(rules.min_notional)}"
-    if rules.max_notional is not None and notional > rules.max_notional:
-        return f"worth more than its maximum of {plain(rules.max_notional)}"
-    if px_units < rules.px_min or (rules.px_max is not None and px_units > rules.px_max):
-        return f"price {plain(px)} is outside its bounds"
-    return ""
-
-
 def _check(view: View, params: ScanParams, account: str, buy: Leg, sell: Leg, sized: Sized) -> None:
     """Both legs, before the first leaves: rules, promise, access, money; raises `Refusal`."""
     for leg, qty, limit, worst in (
@@ -539,15 +409,3 @@ def _check(view: View, params: ScanParams, account: str, buy: Leg, sell: Leg, si
     for leg, asset in ((buy, buy.of.pair.quote), (sell, sell.of.pair.base)):
         if view.free(leg.venue, account, asset) is None:
             raise Refusal("balance_unknown", f"{asset} at {leg.venue} is not known")
-
-
-def in_base(leg: Leg) -> bool:
-    """Whether its fee is taken in base."""
-    return fee_in_base(leg.fees.fee_in, leg.side, leg.of.part)
-
-
-def leg_at(book: ConsolidatedBook, venue: str, side: Side) -> Leg | None:
-    """One venue's side of the book; None if it has none that is LIVE."""
-    if VenueId(venue) not in book.live():
-        return None
-    return next((leg for leg in legs(book)[side] if leg.venue == venue), None)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
 
@@ -66,6 +66,32 @@ def _value(name: str, hint: Any, text: str) -> Any:
             f"from {plain(about.least)} to {plain(about.most)}",
         )
     return int(number) if kind is int else number
+
+
+class Tuned(Generic[T]):
+    """What most strategies have: a name, an account, parameters of `kind`, and their text.
+
+    The parameters have `pairs`.
+    """
+
+    kind: type[T]
+
+    def __init__(self, name: str, account: str = "main") -> None:
+        self.name, self.account = name, account
+        self.params = self.kind()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Those of its parameters."""
+        return tuple(getattr(self.params, "pairs"))  # noqa: B009 - of a type that says so itself
+
+    def configure(self, params: Mapping[str, str]) -> None:
+        """Take parameters over the defaults; raises `CommandError`."""
+        self.params = read(self.kind, params)
+
+    def status(self) -> Mapping[str, object]:
+        """Its account and parameters."""
+        return {"account": self.account, "params": spelled(self.params)}
 
 
 def spelled(params: Struct) -> dict[str, str]:

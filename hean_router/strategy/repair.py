@@ -15,18 +15,18 @@ from hean_router.book.sweep import PRECISE
 from hean_router.domain.instrument import Instrument, Pair, Side
 from hean_router.domain.scale import ceil_to, floor_to
 from hean_router.strategy.contract import View
-from hean_router.strategy.opportunity import (
+from hean_router.strategy.legs import (
     BPS,
+    DOWN,
     ONE,
-    SECOND,
     ZERO,
     Leg,
-    ScanParams,
     floor_lot,
     legs,
     refused_by,
     taking,
 )
+from hean_router.strategy.opportunity import SECOND, ScanParams
 from hean_router.strategy.params import of
 
 
@@ -121,15 +121,15 @@ def _at(
     if view.now_ns - leg.live.confirmed_ns > params.max_age_ms * 1_000_000:
         return None
     buying = leg.side is Side.BUY
-    want = PRECISE.divide(size, leg.base_factor)
+    want = DOWN.divide(size, leg.base_factor)
     free = view.free(leg.venue, account, leg.of.pair.quote if buying else leg.of.pair.base)
     if free is None:
         return None
     bound = _bound(mid, leg.side, params.max_loss_bps)
     if buying:
-        want = min(want, PRECISE.divide(free, bound * max(ONE, leg.quote_factor)))
+        want = min(want, DOWN.divide(free, bound * max(ONE, leg.quote_factor)))
     else:
-        want = min(want, free / max(ONE, leg.base_factor))
+        want = min(want, DOWN.divide(free, max(ONE, leg.base_factor)))
     qty = floor_lot(leg.of, want)
     if not qty:
         return None
@@ -168,7 +168,7 @@ def _slipped(leg: Leg, worst: Decimal, bps: Decimal) -> Decimal:
 def last_way(
     view: View, params: RepairParams, account: str, pair: Pair, excess: Decimal
 ) -> Way | None:
-    """After the deadline: all of it, at any venue, up to the loss bound; None if that can not be."""
+    """After the deadline: all of it, anywhere, up to the loss bound; None if that cannot be."""
     book = view.book(pair)
     if book is None or (mid := book.mid()) is None:
         return None
@@ -181,7 +181,7 @@ def last_way(
         asset = pair.quote if side is Side.BUY else pair.base
         free = view.free(leg.venue, account, asset) or ZERO
         unit = bound * max(ONE, leg.quote_factor) if side is Side.BUY else ONE
-        can += PRECISE.divide(free, unit * max(ONE, leg.base_factor))
+        can += DOWN.divide(free, unit * max(ONE, leg.base_factor))
         lots.append(leg.of)
     if not lots:
         return None
