@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from hean_router.domain.instrument import Pair
 from hean_router.domain.rates import Rates
-from hean_router.domain.record import Filled, Row
+from hean_router.domain.record import BalancesSet, Filled, Row
 from hean_router.portfolio.money import EXACT, ZERO, Marks, add_to
 from hean_router.portfolio.pnl import value_of
 from hean_router.portfolio.positions import effect_of
@@ -57,7 +57,9 @@ class DayPnl:
         self._accounts: set[str] = set()
 
     def apply(self, row: Row) -> None:
-        """Take a committed row; only trades count."""
+        """Take a committed row: trades, and balances as proof that an account is there."""
+        if isinstance(row, BalancesSet):
+            self._accounts.add(row.account)
         if not isinstance(row, Filled):
             return
         self._roll(row.at_ns)
@@ -135,6 +137,6 @@ class DayPnl:
             result = EXACT.subtract(result, EXACT.multiply(day.start_qty, day.start[0]))
         return result
 
-    def values(self, rates: Rates, now_ns: int) -> dict[str, Decimal | None]:
-        """Every account that ever traded, as risk wants them."""
+    def all(self, rates: Rates, now_ns: int) -> dict[str, Decimal | None]:
+        """Every account that traded or told its balances, as risk wants them: 0 until a fill."""
         return {one: self.read(one, rates, now_ns).pnl for one in sorted(self._accounts)}

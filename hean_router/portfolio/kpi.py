@@ -43,6 +43,11 @@ class Kpi(Struct, frozen=True, kw_only=True):
     samples: int
     note: str = ""
 
+    @property
+    def window(self) -> str:
+        """The window in words, such as `3600 s`."""
+        return f"{self.window_s} s"
+
 
 class KpiInputs(Struct, frozen=True, kw_only=True):
     """All that the key figures are worked out from, at `now_ns`; the window began at `since_ns`.

@@ -1,5 +1,17 @@
 """Floor 5: what happened, for people.  Counts facts; decides nothing."""
 
 from hean_router.telemetry.metrics import BookReading, FeedReading, Metrics, Timing
+from hean_router.telemetry.orders import OrderMetrics, OrderStanding
+from hean_router.telemetry.stages import STAGES, StageReading, Stages
 
-__all__ = ["BookReading", "FeedReading", "Metrics", "Timing"]
+__all__ = [
+    "STAGES",
+    "BookReading",
+    "FeedReading",
+    "Metrics",
+    "OrderMetrics",
+    "OrderStanding",
+    "StageReading",
+    "Stages",
+    "Timing",
+]

@@ -8,6 +8,7 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -39,15 +40,16 @@ class Timing:
     (2, ('2e-05', 1), ('+Inf', 2))
     """
 
-    __slots__ = ("_counts", "total_ns")
+    __slots__ = ("_bounds", "_counts", "total_ns")
 
-    def __init__(self) -> None:
-        self._counts = [0] * (len(BOUNDS_NS) + 1)
+    def __init__(self, bounds: Sequence[int] = BOUNDS_NS) -> None:
+        self._bounds = bounds  # ns, rising
+        self._counts = [0] * (len(bounds) + 1)
         self.total_ns = 0
 
     def observe(self, took_ns: int) -> None:
         """Count one duration."""
-        self._counts[bisect_left(BOUNDS_NS, took_ns)] += 1
+        self._counts[bisect_left(self._bounds, took_ns)] += 1
         self.total_ns += took_ns
 
     @property
@@ -57,7 +59,7 @@ class Timing:
 
     def buckets(self) -> Sequence[tuple[str, int]]:
         """Cumulative counts by upper bound in seconds, as Prometheus wants them."""
-        bounds = [*(repr(bound / 1e9) for bound in BOUNDS_NS), "+Inf"]
+        bounds = [*(repr(bound / 1e9) for bound in self._bounds), "+Inf"]
         running, out = 0, []
         for bound, count in zip(bounds, self._counts, strict=True):
             running += count
@@ -67,7 +69,8 @@ class Timing:
     def quantile_ns(self, share: float) -> int:
         """Upper bound of the bucket in which `share` of the observations lie; 0 without any."""
         wanted, running = share * self.count, 0
-        for bound, count in zip((*BOUNDS_NS, BOUNDS_NS[-1] * 10), self._counts, strict=True):
+        last = self._bounds[-1] * 10
+        for bound, count in zip((*self._bounds, last), self._counts, strict=True):
             running += count
             if running and running >= wanted:
                 return bound
@@ -108,6 +111,14 @@ class FeedReading(Struct, frozen=True):
     faults: int
 
 
+class Collected(Protocol):
+    """Whatever else stands on the page."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Read everything off."""
+        ...
+
+
 class Metrics(Collector):
     """The collector behind `/metrics`.  `read` gives the feeds as they stand, `now_ns` the time."""
 
@@ -119,8 +130,13 @@ class Metrics(Collector):
         self._read, self._now_ns = read, now_ns
         self._changes: Counter[tuple[str, str, str, str]] = Counter()
         self._reasons: dict[str, set[str]] = {}  # by venue
+        self._others: list[Collected] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
+
+    def add(self, other: Collected) -> None:
+        """Put the families of `other` on the page too, such as `OrderMetrics`."""
+        self._others.append(other)
 
     def readings(self) -> list[FeedReading]:
         """The feeds as they stand."""
@@ -160,6 +176,8 @@ class Metrics(Collector):
             yield HistogramMetricFamily(
                 name, text, buckets=timing.buckets(), sum_value=timing.total_ns / 1e9
             )
+        for other in self._others:
+            yield from other.collect()
 
     def _connections(self, feeds: Sequence[FeedReading]) -> Iterator[Metric]:
         labels = ("venue", "part")
