@@ -1,0 +1,48 @@
+"""Fills as they were told, in order, for paging: a fold over rows, kept within bounds."""
+
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+from hean_router.domain.record import Filled, Row
+
+KEPT = 200_000  # of an account; older ones are in the query store
+
+
+class Fills:
+    """Every account's trades, the latest first.  Nothing here answers without an account."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._count = 0
+        self._seen: set[tuple[str, str, str, str]] = set()
+        self._by_account: dict[str, deque[tuple[int, Filled]]] = {}
+
+    def apply(self, row: Row) -> None:
+        """Take a committed row; those that are no fills, or were told before, change nothing."""
+        if not isinstance(row, Filled):
+            return
+        trade = (row.venue, row.account, row.symbol, row.trade_id)
+        if trade in self._seen:
+            return
+        mine = self._by_account.setdefault(row.account, deque())
+        if len(mine) >= self._kept:
+            old = mine.popleft()[1]
+            self._seen.discard((old.venue, old.account, old.symbol, old.trade_id))
+        self._seen.add(trade)
+        self._count += 1
+        mine.append((self._count, row))
+
+    def page(
+        self, account: str, fits: Callable[[Filled], bool], before: int | None, limit: int
+    ) -> tuple[list[Filled], int | None]:
+        """Up to `limit` fills of `account`, latest first, older than `before`; where to go on."""
+        found = (
+            (number, row)
+            for number, row in reversed(self._by_account.get(account, ()))
+            if (before is None or number < before) and fits(row)
+        )
+        page = list(islice(found, limit + 1))
+        more = len(page) > limit
+        page = page[:limit]
+        return [row for _, row in page], page[-1][0] if more else None
