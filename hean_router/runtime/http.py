@@ -203,10 +203,13 @@ class Http:
                 self._heed(str(url), request.bucket, response.status, headers)
                 body = await _read(response)
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as fault:
-            what = str(_named(fault, request.path))  # names a host and no query
             if not request.signed:
                 raise _named(fault, request.path) from fault
-            raise NeverLeft("not_connected", what, NO_NETWORK) from None
+            if isinstance(fault, aiohttp.ConnectionTimeoutError):  # its text holds the address
+                what = f"connect: not within {connect_s:.3f} s"
+            else:
+                what = str(_named(fault, request.path))  # a host, and no query
+            raise NeverLeft("not_connected", f"{request.path}: {what}", NO_NETWORK) from None
         except TimeoutError:
             raise VenueError(f"{request.path}: no answer within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as fault:

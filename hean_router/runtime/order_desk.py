@@ -1,27 +1,14 @@
 """One account at one venue, over its own sockets and REST: an `OrderDesk`."""
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from random import Random
-from typing import TypeVar
-
-from msgspec import Struct
 
 from hean_router.domain.desk import (
     AskFailed,
-    BalancesSeen,
-    Budget,
     CancelAnswered,
-    DeskEvent,
-    DeskStanding,
     FeesSeen,
-    FillsSeen,
-    NonceMoved,
     NotSent,
-    OpenSeen,
-    OrderSeen,
     PermissionsSeen,
     PlaceAnswered,
     Sent,
@@ -30,11 +17,10 @@ from hean_router.domain.desk import (
 )
 from hean_router.domain.errors import VenueError
 from hean_router.domain.feed import Notice, NoticeKind
-from hean_router.domain.instrument import Instrument, Part, VenueId
+from hean_router.domain.instrument import Instrument
 from hean_router.domain.order import (
     Approved,
     Balance,
-    Credentials,
     Fill,
     Limited,
     LoggedIn,
@@ -47,71 +33,33 @@ from hean_router.domain.order import (
     Rejected,
     RejectKind,
     Reply,
-    Stamp,
     Unknown,
 )
-from hean_router.runtime.clock import Clock
-from hean_router.runtime.clock_offset import ClockOffset
-from hean_router.runtime.http import Http, NeverLeft
+from hean_router.runtime.http import NeverLeft
 from hean_router.runtime.limits import SECOND
-from hean_router.runtime.order_budget import OrderBudget, scaled_limit
+from hean_router.runtime.order_asks import DeskAsks
+from hean_router.runtime.order_budget import scaled_limit
+from hean_router.runtime.order_core import ASK_S, MS, DeskPolicy, Pending
 from hean_router.runtime.order_line import SocketLine
 from hean_router.runtime.order_socket import OrderConnection
-from hean_router.runtime.signing import NonceLane, Signing
-from hean_router.venue import Ask, Connector, by_symbol
+from hean_router.runtime.signing import Signing
+from hean_router.venue import by_symbol
 from hean_router.venue.gateway import DeskSink
-from hean_router.venue.order_contract import OrderCodec
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-MS = 1_000_000
 CLOCK_EVERY_S = 30.0
 CLOCK_TRIES = 10  # questions in one go, until the offset is known well enough
 RATES_EVERY_S = 3_600.0
 RATES_AGAIN_S = 60.0
-ASK_S = 10.0  # for each request of a question
-ASKS_AT_ONCE = 4
 KEY_RETRY_MAX_S = 300.0
 RESTART_MAX_S = 60.0
-BOUND_MAX_NS = 60 * SECOND  # of a clock that is not known at all: then only cancels leave
 ROTATE_EARLY_NS = 300 * SECOND  # before the venue would close a socket for its age
-
-
-class DeskPolicy(Struct, frozen=True, kw_only=True):
-    """How long things may take, in ms.
-
-    `leave`: an order that has not left by then is not sent.  `grace`: how long after the last
-    moment at which a venue may act its answer is waited for.  `clock_off_max`: a machine whose
-    clock is off by more is not fit to trade, however well that is known.
-    """
-
-    socket_deadline_ms: int = 1_000
-    rest_deadline_ms: int = 2_000
-    leave_ms: int = 250
-    grace_ms: int = 500
-    clock_bound_max_ms: int = 250
-    clock_off_max_ms: int = 5_000
 
 
 class _KeyRefused(Exception):
     """A key that must not be used, or may not trade; it stays so."""
 
 
-class _Pending(Struct, eq=False):
-    """A request on a socket that is still to be answered."""
-
-    key: str
-    instrument: Instrument
-    conn: OrderConnection
-    cancel: bool
-    until_ns: int
-    timer: asyncio.TimerHandle
-    venue_order_id: str = ""
-    again: bool = False
-
-
-class NativeDesk:
+class NativeDesk(DeskAsks):
     """Places, cancels and asks for one account; see `OrderDesk` for what its sink is told.
 
     `http` may be shared with the venue's market data (one address, one set of limits).
@@ -119,60 +67,10 @@ class NativeDesk:
     account's counters with a simulator's `--limits` (None: off); scale what `http` counts by
     `order_budget.scaled`.  `allow_withdraw` takes a key that may withdraw, or of which the venue
     does not say.  `tell(text)` hears what a person may want to know; no secret is ever in it.
+    `offset` may be shared by desks at one venue: its clock is one.
 
     Raises `CommandError` for credentials that cannot be used.
     """
-
-    def __init__(
-        self,
-        connector: Connector,
-        credentials: Credentials,
-        http: Http,
-        clock: Clock,
-        rng: Random,
-        *,
-        part: Part = Part.SPOT,
-        policy: DeskPolicy = DeskPolicy(),  # noqa: B008 - frozen, a value
-        allow_withdraw: bool = False,
-        nonces_granted: int = 0,
-        limits_factor: float | None = 1.0,
-        tell: Callable[[str], None] | None = None,
-    ) -> None:
-        assert connector.orders is not None, f"{connector.spec.id} takes no orders"
-        self.venue: VenueId = connector.spec.id
-        self.account = credentials.account
-        self.faults = 0  # exceptions of our own: each is a bug, told in the log
-        self.offset = ClockOffset()
-        self._connector, self._credentials = connector, credentials
-        self._http, self._clock, self._rng = http, clock, rng
-        self._part, self._policy = part, policy
-        self._allow_withdraw, self._factor = allow_withdraw, limits_factor
-        self._say = tell or (lambda text: log.warning("%s", text))
-        self._orders_of = connector.orders
-        self.codec: OrderCodec = self._orders_of(credentials, {})
-        self._lane = NonceLane(
-            clock(), nonces_granted, self._nonces_moved, rising=self.codec.rising_nonces
-        )
-        shared = {
-            name: http.limits.rest(connector.spec.host(http.hosts, part, "rest"), name)
-            for name in self.codec.limits.buckets
-            if name in connector.spec.rest_limits
-        }
-        self._budget = OrderBudget(self.codec.limits, clock, shared, limits_factor)
-        self._request = clock() // 1_000  # sockets' nonces and request ids: they rise too
-        self._frame_cost = 0  # what an order takes of a socket's frames, as the last one did
-        self._sink: DeskSink | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._running = False
-        self._key_why = "permissions: not asked yet"
-        self._lines: list[SocketLine] = []
-        self._pending: dict[str, _Pending] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._questions: dict[tuple[object, ...], asyncio.Task[None]] = {}
-        self._asking = asyncio.Semaphore(ASKS_AT_ONCE)
-        self._measure_now = asyncio.Event()
-        self._broken = asyncio.Event()
-        self._last: tuple[bool, str] | None = None
 
     # ---------------------------------------------------------------------- orders out
 
@@ -189,23 +87,6 @@ class NativeDesk:
             self._spawn(self._place_by_rest(order, now_ns))
             return None
         return self._place_by_socket(conn, order)
-
-    def _refusal(self, now_ns: int) -> tuple[str, str] | None:
-        """Why nothing may be placed now: code and text."""
-        if not self._running:
-            return "not_connected", "the desk does not run"
-        if self._key_why:
-            return "permissions", self._key_why
-        if why := self._clock_why(now_ns):
-            return "clock_unsure", why
-        return None
-
-    def _order_connection(self) -> OrderConnection | None:
-        """The socket to place on; None: REST has to do."""
-        for line in self._lines:
-            if line.takes_orders and line.current is not None and line.current.writable:
-                return line.current
-        return None
 
     def _place_by_socket(self, conn: OrderConnection, order: Approved) -> None:
         child = order.order
@@ -373,7 +254,7 @@ class NativeDesk:
         wait_s = (until_ns - self._clock()) / SECOND + self._policy.grace_ms / 1_000
         timer = self._loop.call_later(wait_s, self._unanswered, request_id, "no answer in time")
         conn.pending.add(request_id)
-        self._pending[request_id] = _Pending(
+        self._pending[request_id] = Pending(
             key, instrument, conn, cancel, until_ns, timer, venue_order_id, again
         )
 
@@ -407,197 +288,6 @@ class NativeDesk:
     def _doubt_clock(self) -> None:
         self.offset.doubt()
         self._measure_now.set()
-
-    # ---------------------------------------------------------------------- questions
-
-    def ask_order(self, instrument: Instrument, key: str, venue_order_id: str) -> None:
-        self._question(
-            ("order", instrument.symbol, key, venue_order_id),
-            lambda: self.codec.order(instrument, key, venue_order_id),
-            lambda report, asked_ns: OrderSeen(
-                instrument=instrument, key=key, report=report, asked_ns=asked_ns
-            ),
-            AskFailed(what="order", why="", key=key, instrument=instrument),
-        )
-
-    def ask_open(self, instruments: Sequence[Instrument]) -> None:
-        which = tuple(instruments)
-        self._question(
-            ("open", *(each.symbol for each in which)),
-            lambda: self.codec.open_orders(which),
-            lambda reports, asked_ns: OpenSeen(
-                instruments=which, reports=tuple(reports), asked_ns=asked_ns
-            ),
-            AskFailed(what="open", why=""),
-        )
-
-    def ask_fills(self, instrument: Instrument, since_ns: int) -> None:
-        """Since then by either clock: the venue's may be behind ours."""
-        reading = self.offset.at(self._clock())
-        early_ns = max(0, -reading.offset_ns) + min(reading.bound_ns, 2 * SECOND)
-        self._question(
-            ("fills", instrument.symbol, since_ns),
-            lambda: self.codec.fills(instrument, max(0, since_ns - early_ns)),
-            lambda fills, asked_ns: FillsSeen(
-                instrument=instrument, since_ns=since_ns, fills=tuple(fills), asked_ns=asked_ns
-            ),
-            AskFailed(what="fills", why="", instrument=instrument),
-        )
-
-    def ask_balances(self) -> None:
-        self._question(
-            ("balances",),
-            self.codec.balances,
-            lambda balances, asked_ns: BalancesSeen(balances=tuple(balances), asked_ns=asked_ns),
-            AskFailed(what="balances", why=""),
-        )
-
-    def _question(
-        self,
-        name: tuple[object, ...],
-        ask: Callable[[], Ask[T]],
-        seen: Callable[[T, int], DeskEvent],
-        failed: AskFailed,
-    ) -> None:
-        """Ask in the background; the same question under way answers this one too."""
-        if not self._running or self._key_unfit:
-            why = self._key_why or "the desk does not run"
-            return self._later(_failed(failed, why))
-        if name not in self._questions:
-            task = self._spawn(self._asked(ask, seen, failed))
-            self._questions[name] = task
-            task.add_done_callback(lambda _: self._questions.pop(name, None))
-        return None
-
-    async def _asked(
-        self, ask: Callable[[], Ask[T]], seen: Callable[[T, int], DeskEvent], failed: AskFailed
-    ) -> None:
-        signing = self._signing()
-        try:
-            async with self._asking:
-                asked_ns = self._clock()
-                value = await self._http.ask(self._part, ask(), ASK_S, signing)
-            event = seen(value, signing.left_ns or asked_ns)
-        except VenueError as fault:
-            event = _failed(failed, self._clean(str(fault)))
-        except asyncio.CancelledError:
-            self._tell(_failed(failed, "stopped"))
-            raise
-        except Exception as fault:  # noqa: BLE001 - logged and counted
-            self._fault(f"a question about {failed.what}", fault)
-            event = _failed(failed, type(fault).__name__)
-        self._tell(event)
-
-    # ---------------------------------------------------------------------- state
-
-    def budget(self, instrument: Instrument) -> Budget:
-        if refusal := self._refusal(self._clock()):
-            return Budget(0, ": ".join(refusal))
-        orders, why = self._budget.orders(instrument)
-        if self._frame_cost and (conn := self._order_connection()) is not None:
-            orders, why = min((orders, why), (conn.room // self._frame_cost, "frames"))
-        return Budget(orders, f"no_budget: {why}" if orders < 1 else "")
-
-    def grant_nonces(self, below: int) -> None:
-        self._lane.grant(below)
-
-    @property
-    def visibility_ns(self) -> int:
-        return self.codec.visibility_ms * MS
-
-    @property
-    def connected(self) -> bool:
-        """Whether every socket stands and is logged in."""
-        return bool(self._lines) and all(line.current is not None for line in self._lines)
-
-    def _clock_why(self, now_ns: int) -> str:
-        """Why our idea of the venue's time will not do for orders; empty if it does."""
-        if not self.offset.known:
-            return "clock: the venue's time is not known"
-        reading = self.offset.at(now_ns)
-        if reading.bound_ns > self._policy.clock_bound_max_ms * MS:
-            return f"clock: not known to {self._policy.clock_bound_max_ms} ms"
-        if abs(reading.offset_ns) - reading.bound_ns > self._policy.clock_off_max_ms * MS:
-            off_s = -reading.offset_ns / SECOND
-            return f"clock: this machine's is off by {off_s:+.0f} s; set it right"
-        return ""
-
-    def _why(self) -> str:
-        """The step that is missing; empty when orders can be sent."""
-        if not self._running:
-            return "the desk does not run"
-        if why := self._key_why or self._clock_why(self._clock()):
-            return why
-        for line in self._lines:
-            if line.tells_events and line.current is None:
-                return f"private stream: {line.why}"
-        return ""
-
-    def _stand(self, *, fresh: bool = False) -> None:
-        why = self._why()
-        now = (not why, why)
-        if now == self._last and not fresh:
-            return
-        self._last = now
-        reading = self.offset.at(self._clock())
-        self._tell(
-            DeskStanding(
-                ready=not why,
-                why=why,
-                fresh=fresh,
-                clock_offset_ns=reading.offset_ns,
-                clock_bound_ns=reading.bound_ns,
-            )
-        )
-
-    # ---------------------------------------------------------------------- stamps
-
-    def _until_ns(self, deadline_ms: int) -> int:
-        """Of our clock: later than that the venue can not act on a request of that deadline."""
-        reading = self.offset.at(self._clock())
-        bound_ns = min(reading.bound_ns, BOUND_MAX_NS)
-        return deadline_ms * MS - reading.offset_ns + bound_ns + self.codec.engine_ms * MS
-
-    def _until_of(self, signing: Signing) -> int:
-        return self._until_ns(signing.deadline_ms)
-
-    def _patience_s(self) -> float:
-        """How long an answer by REST is waited for, once its turn has come."""
-        policy = self._policy
-        return (policy.rest_deadline_ms + self.codec.engine_ms + policy.grace_ms) / 1_000
-
-    def _next_id(self) -> str:
-        self._request += 1
-        return f"h{self._request}"
-
-    def _stamp(self, deadline_ms: int, nonce: int, request_id: str = "", token: str = "") -> Stamp:
-        venue_ms = (self._clock() + self.offset.offset_ns) // MS
-        return Stamp(
-            venue_ms=venue_ms,
-            deadline_ms=venue_ms + deadline_ms,
-            nonce=nonce,
-            request_id=request_id,
-            token=token,
-        )
-
-    def _socket_stamp(self, token: str, request_id: str = "") -> Stamp:
-        """No socket signs by the nonce lane: a count that rises does."""
-        if not request_id:
-            request_id = self._next_id()
-        return self._stamp(self._policy.socket_deadline_ms, self._request, request_id, token)
-
-    def _signing(self, *, urgent: bool = False, leave_by_ns: int = 0) -> Signing:
-        return Signing(
-            self.codec,
-            self._lane,
-            lambda: self._stamp(self._policy.rest_deadline_ms, self._lane.take()),
-            self._clock,
-            urgent=urgent,
-            leave_by_ns=leave_by_ns,
-        )
-
-    def _nonces_moved(self, below: int) -> None:
-        self._tell(NonceMoved(below))
 
     # ---------------------------------------------------------------------- life
 
@@ -669,11 +359,6 @@ class NativeDesk:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # ---------------------------------------------------------------------- the key
-
-    @property
-    def _key_unfit(self) -> bool:
-        """A key that must not be used at all."""
-        return self._key_why.startswith("keys: ")
 
     async def _check_key(self) -> None:
         """Until the venue says what the key may do.  Raises `_KeyRefused`."""
@@ -822,38 +507,5 @@ class NativeDesk:
             self._tell(StreamLost(self._clean(why)))
             self._stand(fresh=True)
 
-    # ---------------------------------------------------------------------- telling
 
-    def _tell(self, event: DeskEvent) -> None:
-        if self._sink is None:
-            return
-        try:
-            self._sink(event)
-        except Exception as fault:  # noqa: BLE001 - logged and counted; the desk starts anew
-            self._fault(f"what hears {type(event).__name__}", fault)
-            self._broken.set()
-
-    def _later(self, event: DeskEvent) -> None:
-        """Tell after the present call."""
-        (self._loop or asyncio.get_running_loop()).call_soon(self._tell, event)
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _fault(self, what: str, fault: BaseException) -> None:
-        self.faults += 1
-        log.error("%s %s: a fault of our own: %s", self.venue, self.account, what, exc_info=fault)
-
-    def _clean(self, text: str) -> str:
-        own = self._credentials
-        for secret in (own.secret, own.passphrase, own.key):
-            if secret:
-                text = text.replace(secret, "…")
-        return text
-
-
-def _failed(failed: AskFailed, why: str) -> AskFailed:
-    return AskFailed(what=failed.what, why=why, key=failed.key, instrument=failed.instrument)
+__all__ = ["DeskPolicy", "NativeDesk"]

@@ -1,6 +1,7 @@
 """One private connection of an account: login, events in, orders out in the callback they come."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -18,6 +19,10 @@ from hean_router.runtime.limits import SECOND, held_s
 from hean_router.runtime.order_budget import ORDERS_SHARE, counter
 from hean_router.venue import Frame
 from hean_router.venue.order_contract import OrderSocket
+
+# The library prints whole frames at DEBUG, logins and tokens too: never these.
+_quiet = logging.getLogger(f"{__name__}.wire")
+_quiet.setLevel(logging.INFO)
 
 OPEN_S = 10.0
 READY_S = 15.0  # login and subscriptions must be answered within
@@ -96,6 +101,7 @@ class OrderConnection:
                 compression=None,
                 proxy=None if self._http.direct else True,
                 ping_interval=None,
+                logger=_quiet,
             )
         except InvalidStatus as fault:
             status, now_ns = fault.response.status_code, self._clock()

@@ -2,6 +2,7 @@
 sockets."""
 
 import asyncio
+import logging
 import statistics
 import time
 from collections import Counter
@@ -129,6 +130,7 @@ class Town:
         text = repr(self.told) + repr(self.said)
         for secret in (self.own.secret, self.own.passphrase):
             assert not secret or secret not in text
+        assert "signature=" not in text
         assert self.desk.faults == 0
         keys = Counter(e.key for e in self.told if isinstance(e, ANSWERS))
         assert all(count == 1 for count in keys.values()), keys
@@ -565,6 +567,74 @@ def test_a_cut_off_order_is_late_by_rest_and_not_sent(venue):
         assert not town.placed_at_venue()
 
     play(venue, story, policy=DeskPolicy(clock_bound_max_ms=2_000))
+
+
+def test_a_socket_that_will_be_closed_is_followed_by_another_first(venue):
+    async def story(town):
+        await town.ready()
+        old = [line.current for line in town.desk._lines]
+        lost = len(town.all(StreamLost))
+        for conn in old:
+            conn.leaving.set()
+        for _ in range(12):
+            answer = await town.place(town.order(qty="0.001"))
+            assert isinstance(answer.outcome, Accepted), answer
+            await asyncio.sleep(1)
+        assert not {line.current for line in town.desk._lines} & {None, *old}
+        assert not any(conn.ready for conn in old), "the old ones are gone"
+        assert len(town.all(StreamLost)) == lost
+        assert all(s.ready for s in town.all(DeskStanding)[-2:])
+
+    play(venue, story)
+
+
+@pytest.mark.parametrize("word", ["early", "twice", "lag"])
+def test_odd_orders_of_events_still_answer_once(venue, word):
+    async def story(town):
+        await town.ready()
+        for _ in range(4):
+            town.simulator.order_faults.demand(word)
+            order = town.order(away="1.002", tif=Tif.IOC)
+            assert isinstance((await town.place(order)).outcome, Accepted)
+            child = order.order
+
+            def whole(child=child):
+                trades = {f.trade_id: f.qty for f in town.events(Fill, child.key)}
+                return sum(trades.values()) == child.qty
+
+            await town.until(whole)
+        assert set(town.placed_at_venue().values()) == {1}
+
+    play(venue, story)
+
+
+def test_no_secret_is_logged_whatever_happens_and_however_much_is_logged(venue, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    async def story(town):
+        await town.ready()
+        token = town.desk._lines[0].current.token
+        link = town.world.net.link("router", venue)
+        await town.place(town.order())
+        town.desk.place(town.order())
+        link.cut()
+        await town.until(lambda: len(town.all(PlaceAnswered)) == 2)
+        await town.ready()
+        for line in town.desk._lines:
+            line.takes_orders = False
+        town.desk.ask_balances()
+        town.desk.place(town.order())
+        await asyncio.sleep(0.008)
+        link.cut()
+        await town.until(lambda: len(town.all(PlaceAnswered)) == 3)
+        await town.until(lambda: town.all(AskFailed) or town.all(BalancesSeen))
+        return town.own, token, town.told, town.said
+
+    own, token, told, said = play(venue, story)
+    text = "\n".join([caplog.text, repr(told), repr(said)])
+    for secret in (own.secret, own.passphrase, own.key, token):
+        assert not secret or secret not in text
+    assert "signature" not in text
 
 
 def test_from_the_call_to_the_bytes(venue, capsys):
