@@ -1,4 +1,4 @@
-"""Wiring of the order side: a router, a journal, desks, an engine and the API, as one running thing.
+"""Wiring of the order side: router, journal, desks, engine and API as one running thing.
 
 `app` makes the market; this adds what trades on it.
 """
@@ -6,34 +6,42 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import aiohttp
 
 import hean_router
+from hean_router.api import Desk, Fills
 from hean_router.app import Router, Target
 from hean_router.config import Settings
 from hean_router.domain.desk import FeesSeen, Sent
-from hean_router.domain.errors import ConfigError
+from hean_router.domain.errors import ConfigError, HeanError
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.order import ChildOrder, Credentials
 from hean_router.domain.record import NonceReserved, Row
+from hean_router.domain.scale import plain
 from hean_router.domain.venue import Fees
 from hean_router.engine import Engine, Policy, Started
+from hean_router.portfolio import exposure
 from hean_router.runtime.clock import Clock, steady_clock
+from hean_router.runtime.clock_offset import ClockOffset
 from hean_router.runtime.http import Http
 from hean_router.runtime.limits import Limits
-from hean_router.runtime.order_desk import VenueDesk
+from hean_router.runtime.order_budget import scaled
+from hean_router.runtime.order_desk import NativeDesk
 from hean_router.runtime.paper_desk import PaperDesk
 from hean_router.runtime.trading import MarketWorld, Trading
 from hean_router.store import Journal
-from hean_router.store.urls import JOURNAL_FILE
-from hean_router.strategy import Strategy, make_strategy
-from hean_router.telemetry import OrderMetrics
+from hean_router.store.feeder import Feeder
+from hean_router.store.schema import upgrade
+from hean_router.store.urls import JOURNAL_FILE, beside, read_url
+from hean_router.strategy import Opportunity, ScanParams, Strategy, make, scan
+from hean_router.telemetry import Figures, OrderMetrics, OrderStanding
 from hean_router.venue import registry
 from hean_router.venue.gateway import OrderDesk
 
@@ -77,7 +85,8 @@ class Office:
             connector=connector,
             tell=tell,
         )
-        self._connector = connector
+        self._connector, self._tell = connector, tell
+        self._offsets: dict[str, ClockOffset] = {}
         self.journal = journal or self._open_journal()
         rows = [row for _, row in self.journal.rows()]
         self.metrics = OrderMetrics()
@@ -90,7 +99,7 @@ class Office:
             settings.limits.limits(),
             desks=dict.fromkeys(self.desks, ""),
             strategies=self._strategies(),
-            policy=policy or Policy(),
+            policy=policy or policy_of(settings),
             reporting=settings.limits.reporting,
         )
         self.trading = Trading(
@@ -99,13 +108,17 @@ class Office:
             self.journal,
             self.desks,
             self.clock,
-            hear=self.metrics.row,
+            hear=self._hear,
             sent=self._sent,
             fees=self._fees,
             timing=self.metrics.stage,
+            committed=self._committed,
             entropy=entropy,
         )
+        self.fills = Fills()
+        self.figures = Figures(self.engine, self.metrics.stages, self._messages, self.clock())
         self.trading.recover(rows)
+        self._resume(rows)
         self._restore_paper()
 
     # ------------------------------------------------------------------------- parts
@@ -117,10 +130,12 @@ class Office:
         return Journal.open(self.state / JOURNAL_FILE, sync=self.settings.journal.sync)
 
     def _strategies(self) -> list[Strategy]:
-        return [
-            make_strategy(one.kind, name, one.account or self.account, one.params)
-            for name, one in self.settings.strategies.items()
-        ]
+        found = []
+        for name, one in self.settings.strategies.items():
+            strategy = make(one.kind, name=name, account=one.account or self.account)
+            strategy.configure(one.params)
+            found.append(strategy)
+        return found
 
     @property
     def account(self) -> str:
@@ -156,23 +171,41 @@ class Office:
         connector = registry.connector(target.venue)
         if connector.orders is None:
             raise ConfigError(f"{target.venue} is only looked at: it takes no orders here")
+        factor = limits_factor(target.limits)
+        spec = scaled(connector.spec, factor)
         http = Http(
-            connector.spec,
+            spec,
             target.hosts,
             self.clock,
             self._connector,
-            connector.spec.headers.get(target.env),
+            spec.headers.get(target.env),
             direct=target.env == "sim",
-            limits=self.router.limits.setdefault(target.venue, Limits(connector.spec, self.clock)),
+            limits=self.router.limits.setdefault(target.venue, Limits(spec, self.clock)),
         )
-        return VenueDesk(
+        return NativeDesk(
             connector,
             credentials,
             http,
             self.clock,
             Random(self.rng.getrandbits(64)),
-            nonces_below=nonces_below,
+            nonces_granted=nonces_below,
+            limits_factor=factor,
+            tell=self._tell,
+            offset=self._offsets.setdefault(target.venue, ClockOffset()),
         )
+
+    def _resume(self, rows: Sequence[Row]) -> None:
+        self.figures.resume(rows)
+        self.metrics.resume(rows)
+        for row in rows:
+            self.fills.apply(row)
+        self.metrics.standing = self._standing
+        self.router.metrics.add(self.metrics)
+        self.feeder: Feeder | None = None
+        url = self.settings.query.url.get_secret_value()
+        if self.state is not None and url != "off":
+            self.store = read_url(url or beside(self.state / JOURNAL_FILE))
+            self.feeder = Feeder(self.journal, self.store)
 
     def _restore_paper(self) -> None:
         """What was resting, and what we had, when the last process ended."""
@@ -199,7 +232,12 @@ class Office:
                     mode=PAPER if self.paper else "live",
                 )
             )
-            tasks = [asyncio.create_task(self.trading.run())]
+            for name, one in self.settings.strategies.items():
+                if one.start and name not in self.engine.crew.running:
+                    self.trading.start_strategy(name, one.params, "configuration")
+            tasks = [asyncio.create_task(self.trading.run()), asyncio.create_task(self._sample())]
+            if self.feeder is not None:
+                tasks.append(asyncio.create_task(self._feed(self.feeder)))
             tasks += [
                 asyncio.create_task(self._run_desk(venue, account, desk))
                 for (venue, account), desk in self.desks.items()
@@ -216,7 +254,7 @@ class Office:
 
     async def _run_desk(self, venue: str, account: str, desk: OrderDesk) -> None:
         """Wait until the venue has told its instruments, then keep its desk."""
-        while not (listed := self._listed(venue)):
+        while not (listed := self._listed(venue)):  # noqa: ASYNC110 - once, at the start
             await asyncio.sleep(0.02)
         if isinstance(desk, PaperDesk):
             self._restore_orders(desk, listed)
@@ -249,10 +287,99 @@ class Office:
             )
             desk.restore(order, of.qty_of[_text(child.filled)], child.venue_order_id)
 
-    # ------------------------------------------------------------------------- what desks tell
+    async def _sample(self) -> None:
+        """Once a second: could we route, and what are we worth."""
+        while True:
+            self.figures.sample(self.clock(), ready=not self.trading.ready())
+            await asyncio.sleep(1.0)
+
+    async def _feed(self, feeder: Feeder) -> None:
+        """Keep the tables for people; whatever their database does, orders go on."""
+        wait_s = 1.0
+        while True:
+            try:
+                await upgrade(self.store)
+                await feeder.run()
+            except HeanError as fault:
+                log.warning("%s %s", fault, fault.fix)
+            except Exception:
+                log.exception("a fault of our own in the query store")
+            await asyncio.sleep(wait_s)
+            wait_s = min(60.0, wait_s * 2)
+
+    # ------------------------------------------------------------------------- what is heard
+
+    def _hear(self, row: Row, at_ns: int) -> None:
+        self.metrics.row(row, at_ns)
+        self.figures.row(row)
+        self.fills.apply(row)
+
+    def _committed(self, seq: int) -> None:
+        if self.feeder is not None:
+            self.feeder.committed(seq)
 
     def _sent(self, event: Sent, tick_ns: int) -> None:
         self.metrics.sent(event, tick_ns)
+        self.figures.sent(event)
+
+    def _messages(self) -> int:
+        return sum(feed.totals.frames for feed in self.router.metrics.readings())
+
+    def _standing(self) -> OrderStanding:
+        core, now_ns = self.engine.core, self.clock()
+        rates, marks = core.rates(), {str(pair): mid for pair, mid in core.mids().items()}
+        found = exposure(core.ledger, rates, marks, now_ns, reporting=core.reporting)
+        shut: dict[str, int] = {}
+        offsets: dict[str, int] = {}
+        for (venue, _), health in core.desks.items():
+            shut[venue] = shut.get(venue, 0) + bool(health.why)
+            offsets[venue] = max(offsets.get(venue, 0), abs(health.clock_offset_ns))
+        days = [core.day_pnl.read(one, rates, now_ns).pnl for one in self.accounts]
+        known = [day for day in days if day is not None]
+        return OrderStanding(
+            ready=not self.trading.ready(),
+            risk_state=core.risk.state,
+            journal_sync=self.journal.sync,
+            journal_why=self.trading.journal_why,
+            gates_shut=shut,
+            clock_offset_ns=offsets,
+            exposure_net={line.name: line.net for line in found.assets},
+            exposure_gross={line.name: line.gross for line in found.assets},
+            exposure_complete=found.complete,
+            reserved=core.risk.reserved_total(),
+            day_pnl=sum(known, Decimal(0)) if len(known) == len(days) else None,
+        )
+
+    @property
+    def accounts(self) -> list[str]:
+        """Every account that trades somewhere."""
+        return sorted({account for _, account in self.desks})
+
+    # ------------------------------------------------------------------------- faces
+
+    def face(self) -> Desk:
+        """The router as its API sees it."""
+        return Desk(
+            trading=self.trading,
+            clock=self.clock,
+            mode=PAPER if self.paper else "live",
+            fills=self.fills,
+            kpis=lambda account: self.figures.kpis(account, self.clock()),
+            opportunities=self.opportunities,
+            metrics=self.router.metrics.text,
+        )
+
+    def opportunities(self, account: str) -> list[dict[str, Any]]:
+        """What arbitrage could take now, and why it does not."""
+        params = ScanParams()
+        found = []
+        for name in self.settings.feeds.symbols:
+            pair = Pair.parse(name)
+            if pair.part is Part.SPOT and pair in self.world.pairs:
+                found += scan(pair, self.engine.crew.look, params, account)
+        return [opportunity_json(one) for one in found]
+
+    # ------------------------------------------------------------------------- what desks tell
 
     def _fees(self, venue: str, _account: str, event: FeesSeen) -> None:
         """The account's own rates replace what was assumed, unless the configuration says."""
@@ -266,8 +393,39 @@ class Office:
         self.router.market.set_fees(VenueId(venue), found)
 
 
+def policy_of(settings: Settings) -> Policy:
+    """The engine's patience as it was set."""
+    routing = settings.routing
+    return Policy(
+        rounds_max=routing.rounds_max,
+        work_ns=routing.work_ms * 1_000_000,
+        collar_bps=routing.collar_bps,
+    )
+
+
+def opportunity_json(one: Opportunity) -> dict[str, Any]:
+    """An opportunity for people and programs; decimals are text."""
+    out: dict[str, Any] = {"symbol": str(one.pair)}
+    for name in one.__struct_fields__:
+        value = getattr(one, name)
+        if name != "pair":
+            out[name] = plain(value) if isinstance(value, Decimal) else value
+    return out
+
+
+def limits_factor(text: str) -> float | None:
+    """How a simulator announces that it scales its limits: venue, xN, or off (None).
+
+    >>> limits_factor("venue"), limits_factor("x10.0"), limits_factor("off")
+    (1.0, 10.0, None)
+    """
+    if text == "off":
+        return None
+    return float(text[1:]) if text.startswith("x") else 1.0
+
+
 def _text(number: Decimal) -> str:
     return format(number, "f")
 
 
-__all__ = ["PAPER", "Mapping", "Office"]
+__all__ = ["PAPER", "Office"]

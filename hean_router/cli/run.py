@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from hean_router.api import create_app, serve
+from hean_router.api import make_app, serve
 from hean_router.app import Target
 from hean_router.cli.output import emit, say, tell
 from hean_router.client import Running, announce, withdraw
@@ -120,16 +120,16 @@ async def running(
 ) -> AsyncIterator[Running]:
     """The office with its API, found by clients here for as long as the block lasts."""
     async with office.running():
-        app = create_app(office.face())
+        app = make_app(office.face(), with_docs=settings.api.docs)
         _, token = office.trading.make_key(office.account, SCOPES, "this run")
         listen = settings.api.port if port is None else port
         async with serve(
             app,
             settings.api.host,
             listen,
-            tls_cert=settings.api.tls_cert,
-            tls_key=settings.api.tls_key,
-            insecure_public=settings.api.insecure_public,
+            cert=settings.api.tls_cert,
+            key=settings.api.tls_key,
+            expose=settings.api.insecure_public,
         ) as url:
             here = Running(
                 api=url,

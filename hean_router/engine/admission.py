@@ -52,7 +52,7 @@ def admit(core: Core, intents: Sequence[Intent], by: str) -> Placed | Refused:
         if isinstance(verdict, Denied):
             return Refused(code=verdict.code, reason=verdict.reason)
         for one in sized:
-            _check_money(core, one)
+            check_money(core, one)
     except Denial as denied:
         return denied.answer
     except CommandError as fault:
@@ -213,7 +213,7 @@ def _quantity(
     return qty, None
 
 
-def _check_money(core: Core, sized: Sized) -> None:
+def check_money(core: Core, sized: Sized) -> None:
     """Enough money over all venues that may be used; else it would only be found out piecemeal."""
     intent, pair = sized.intent, sized.intent.pair
     book = core.world.book(pair)

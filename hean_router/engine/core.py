@@ -18,7 +18,7 @@ from hean_router.engine.command import Command
 from hean_router.engine.keyring import KeyRing
 from hean_router.engine.world import Policy, World
 from hean_router.oms import Orders
-from hean_router.portfolio import Ledger, rates
+from hean_router.portfolio import DayPnl, Ledger, rates
 from hean_router.risk import Risk, RiskView
 
 FRESH_NS = 100_000_000  # rates are worked out anew no more often
@@ -104,6 +104,7 @@ class Core:
         self._view: RiskView | None = None
         self._mids: dict[Pair, tuple[Decimal, int] | None] = {}  # in this step
         self._rates: tuple[int, Rates] = (0, {})
+        self._days_at, self._day_values = -1, dict[str, Decimal | None]()
 
     # ------------------------------------------------------------------------- rows
 
@@ -120,7 +121,7 @@ class Core:
         self.keyring.apply(row)
         if isinstance(row, Filled | BalancesSet):
             self.day_pnl.apply(row)
-            self._view = None
+            self._days_at, self._view = -1, None
 
     def begin(self, now_ns: int) -> None:
         """A new step."""
@@ -195,10 +196,20 @@ class Core:
                 rates=self.rates(),
                 mids=Mids(self),
                 last_good={symbol: one[2] for symbol, one in self.references.items()},
-                day_pnl=self.day_pnl.all(self.rates(), self.now_ns),
+                day_pnl=self._days(),
                 venue_why={where: health.why for where, health in self.desks.items()},
             )
         return self._view
+
+    def _days(self) -> dict[str, Decimal | None]:
+        """The day's profit of each account: nothing for one that has not traded."""
+        rates_ = self.rates()
+        if self._days_at != self._rates[0]:  # as young as the rates it is valued at
+            self._days_at = self._rates[0]
+            self.day_pnl.mark({str(pair): mid for pair, mid in self.mids().items()}, self.now_ns)
+            quiet = dict.fromkeys((account for _, account in self.desks), Decimal(0))
+            self._day_values = quiet | self.day_pnl.all(rates_, self.now_ns)
+        return self._day_values
 
     def note_references(self, pairs: tuple[Pair, ...], *, only_new: bool = False) -> None:
         """Keep a price from a while ago beside the present one: the second bound of the collar."""

@@ -142,6 +142,7 @@ class Trading:
         sent: Callable[[Sent, int], None] | None = None,
         fees: Callable[[str, str, FeesSeen], None] | None = None,
         timing: Callable[[str, int], None] | None = None,
+        committed: Callable[[int], None] | None = None,
         entropy: Callable[[int], bytes],
     ) -> None:
         self._entropy = entropy  # for API keys: the system's own, but for simulations
@@ -151,6 +152,7 @@ class Trading:
         self.journal_why = ""  # why rows cannot be written now
         self.started = False
         self._hear, self._sent, self._fees = hear, sent, fees
+        self._committed = committed or (lambda _seq: None)
         self._timing = timing or (lambda _stage, _ns: None)
         self._busy = False
         self._queue: deque[Event] = deque()
@@ -265,7 +267,7 @@ class Trading:
     def _commit(self, step: Step) -> bool:
         rows = [*self._unwritten, *step.rows]
         try:
-            self.journal.append(rows)
+            seq = self.journal.append(rows)
         except HeanError as fault:
             first = not self.journal_why
             self.journal_why = str(fault)
@@ -283,6 +285,7 @@ class Trading:
         for row in rows:
             self.gate.apply(row)
         self._publish(rows)
+        self._committed(seq)
         return True
 
     def _place(self, command: PlaceOrder, event: Event, now_ns: int) -> None:
@@ -389,7 +392,9 @@ class Trading:
         """Place parents, all or none; durable when it returns."""
         if self.journal_why and not self._flush():
             return self._no_journal()
+        began_ns = self.clock()
         answer = self._step(Submit(tuple(intents), by))
+        self._timing("submit", self.clock() - began_ns)
         assert isinstance(answer, Placed | Refused), "a submit is answered"
         return answer
 

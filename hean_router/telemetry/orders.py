@@ -100,6 +100,7 @@ class OrderMetrics:
         self._acked: set[str] = set()
         self._breaks: dict[tuple[str, str, str], str] = {}
         self._drift: dict[tuple[str, str], Decimal] = {}
+        self._assumed: dict[tuple[str, str], Decimal] = {}
         self._epoch = 0
 
     # ------------------------------------------------------------------------- being told
@@ -191,6 +192,7 @@ class OrderMetrics:
         if where in self._drift or len(self._drift) < REASONS_MAX:
             before = self._drift.get(where, Decimal(0))
             self._drift[where] = before + row.fee - row.fee_assumed
+            self._assumed[where] = self._assumed.get(where, Decimal(0)) + row.fee_assumed
 
     def _time(self, row: Row, at_ns: int) -> None:
         match row:
@@ -265,12 +267,15 @@ class OrderMetrics:
             "hean_balance_breaks_now", "Breaks that nothing has answered yet", len(self._breaks)
         )
         yield _gauge("hean_journal_epoch", "How often the journal was opened", self._epoch)
-        drift = GaugeMetricFamily(
-            "hean_fee_drift", "Fees charged minus assumed, in units", labels=("venue", "asset")
-        )
-        for where, amount in sorted(self._drift.items()):
-            drift.add_metric(where, float(amount))
-        yield drift
+        # Both, since the venues round their fees: only a drift against what was assumed says much.
+        for name, text, amounts in (
+            ("hean_fee_drift", "Fees charged minus assumed, in units", self._drift),
+            ("hean_fee_assumed", "Fees by the rates planned with, in units", self._assumed),
+        ):
+            fees = GaugeMetricFamily(name, text, labels=("venue", "asset"))
+            for where, amount in sorted(amounts.items()):
+                fees.add_metric(where, float(amount))
+            yield fees
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from hean_router.app import Router, Target
+from hean_router.app import Router, Target, announced
 from hean_router.book import BookState
 from hean_router.config import Settings
 from hean_router.domain.instrument import Pair
@@ -112,29 +112,8 @@ async def town(
     prepare: Callable[[dict[str, Venue]], None] | None = None,
 ) -> AsyncIterator[Town]:
     """Build it, run it for the block, take it down.  `prepare(venues)` comes before the router."""
-    built: dict[str, Venue] = {}
-    targets = []
     symbols = list(symbols)
-    for name in venues:
-        clock = world.net.clock(name)
-        listed = [s for s in symbols if ":" not in s or name != "kraken"]
-        simulator, exchange = simulate(
-            name,
-            world.seeds.number("market"),
-            clock(),
-            symbols=listed,
-            pace=pace,
-            options=options,
-            faults=parse(faults) if faults else None,
-        )
-        with world.net.on(name):
-            served = server.Server(simulator, clock, host="0.0.0.0", port=80)
-            await served.start()
-        world.net.dns[f"{name}.sim"] = name
-        world.net.link("router", name).latency(20_000_000, jitter_ns=5_000_000)
-        built[name] = Venue(simulator, exchange, served)
-        hosts = simulator.face.hosts(f"http://{name}.sim", f"ws://{name}.sim")
-        targets.append(Target(name, "sim", dict(hosts)))
+    built, targets = await build(world, symbols, venues, pace, faults, options)
     if prepare:
         prepare(built)
     router = Router(
@@ -151,6 +130,52 @@ async def town(
         yield Town(world, built, router)
     for venue in built.values():
         await venue.server.stop()
+
+
+async def build(
+    world: World,
+    symbols: list[str],
+    venues: Iterable[str] = VENUES,
+    pace: Pace | None = None,
+    faults: str = "",
+    options: Options | None = None,
+    histories=None,
+    fees_e8=None,
+) -> tuple[dict[str, Venue], list[Target]]:
+    """Simulated venues on their hosts, and where they are; only Kraken knows USD."""
+    built: dict[str, Venue] = {}
+    found = {}
+    for name in venues:
+        clock = world.net.clock(name)
+        listed = [
+            s
+            for s in symbols
+            if (":" not in s or name != "kraken") and (not s.endswith("/USD") or name == "kraken")
+        ]
+        simulator, exchange = simulate(
+            name,
+            world.seeds.number("market"),
+            clock(),
+            symbols=listed,
+            pace=pace,
+            options=options,
+            faults=parse(faults) if faults else None,
+            history=histories.get(name) if histories else None,
+            fees_e8=(fees_e8 or {}).get(name),
+        )
+        with world.net.on(name):
+            served = server.Server(simulator, clock, host="0.0.0.0", port=80)
+            await served.start()
+        world.net.dns[f"{name}.sim"] = name
+        world.net.link("router", name).latency(20_000_000, jitter_ns=5_000_000)
+        built[name] = Venue(simulator, exchange, served)
+        hosts = simulator.face.hosts(f"http://{name}.sim", f"ws://{name}.sim")
+        found[name] = {
+            "env": "sim",
+            "hosts": dict(hosts),
+            "accounts": [account.announced() for account in simulator.accounts],
+        }
+    return built, list(announced({"venues": found}).values())
 
 
 def hear(world: World, router: Router) -> None:

@@ -1,0 +1,166 @@
+"""Four simulated venues and the whole router on them, orders too, in one virtual world."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from itertools import count
+from random import Random
+
+from hean_router.config import Settings
+from hean_router.domain.instrument import Pair, Side
+from hean_router.domain.parent import Intent, Life, OrderKind
+from hean_router.engine import Placed
+from hean_router.office import Office
+from hean_router.sim.market import Pace
+from hean_router.sim.virtual import World, virtual_connector
+from tests.storm.town import VENUES, Venue, build, hear
+
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "USDT/USD")
+# Wide limits: what is tested here is not the limits.
+LIMITS = {
+    "parent_notional_max": 1_000_000_000,
+    "order_notional_max": 1_000_000_000,
+    "gross_max": 1_000_000_000,
+    "net_max": 1_000_000_000,
+    "each_account": {
+        "gross_max": 1_000_000_000,
+        "net_max": 1_000_000_000,
+        "parents_per_second": "off",
+        "parents_per_minute": "off",
+        "orders_per_second": "off",
+        "orders_per_minute": "off",
+    },
+    "each_venue": {"gross_max": 1_000_000_000, "net_max": 1_000_000_000},
+    "each_symbol": {
+        "position_max": 1_000_000_000,
+        "gross_max": 1_000_000_000,
+        "net_max": 1_000_000_000,
+    },
+}
+
+
+class House:
+    """The venues, the office, and what to ask of them."""
+
+    def __init__(self, world: World, venues: dict[str, Venue], office: Office, histories) -> None:
+        self.world, self.venues, self.office, self.histories = world, venues, office, histories
+        self.trading, self.engine = office.trading, office.engine
+        self.market = office.router.market
+        self._ids = count(1)
+
+    async def until(self, true, within_s: float, what: str) -> float:
+        """Wait until `true()`; how long it took."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not true():
+            assert loop.time() - began < within_s, f"{what} not within {within_s} s: {self.state()}"
+            await asyncio.sleep(0.05)
+        return loop.time() - began
+
+    def state(self):
+        """How desks stand, and what lives."""
+        core = self.engine.core
+        return {
+            "desks": {f"{v} {a}": h.why for (v, a), h in core.desks.items()},
+            "live": {key: str(child.status) for key, child in core.oms.live.items()},
+            "unsettled": list(core.oms.unsettled),
+            "working": list(self.engine.conduct.work),
+        }
+
+    def submit(self, side, qty=None, *, symbol="BTC/USDT", limit=None, life=None, **more):
+        """Place one parent; the engine's answer."""
+        kind = OrderKind.MARKET if limit is None else OrderKind.LIMIT
+        intent = Intent(
+            account=more.pop("account", "main"),
+            client_order_id=more.pop("client", f"c{next(self._ids)}"),
+            symbol=symbol,
+            side=Side(side),
+            kind=kind,
+            life=life or (Life.IOC if limit is None else Life.GTC),
+            qty=None if qty is None else Decimal(qty),
+            limit_px=None if limit is None else Decimal(limit),
+            **more,
+        )
+        return self.trading.submit([intent], "test")
+
+    def place(self, *args, **kwargs):
+        """The same, and it must be taken: the parent."""
+        answer = self.submit(*args, **kwargs)
+        assert isinstance(answer, Placed), answer
+        return self.engine.oms.parents[answer.parents[0]]
+
+    async def done(self, parent, within_s=30.0):
+        """Wait until it has ended."""
+        await self.until(lambda: parent.ended is not None, within_s, f"the end of {parent.id}")
+        return parent
+
+    def balances(self, venue, account="main"):
+        """What the venue itself says the account has."""
+        face = self.venues[venue].simulator.face
+        face = getattr(face, "inner", face)  # behind its faults
+        private = face.private
+        found = getattr(private, "orders", private).desk.accounts[account]
+        return {asset: balance.total for asset, balance in found.balances.items()}
+
+    def check_balances(self, account="main"):
+        """Ours are the venues', to the last unit."""
+        ours = self.engine.ledger.balances()
+        for venue in self.venues:
+            theirs = self.balances(venue, account)
+            mine = ours[venue, account]
+            for asset in sorted({*theirs, *mine}):
+                a, b = mine.get(asset, Decimal(0)), theirs.get(asset, Decimal(0))
+                assert a == b, f"{venue} {asset}: ours {a}, theirs {b}"
+
+
+@asynccontextmanager
+async def house(
+    world: World,
+    symbols: Iterable[str] = SYMBOLS,
+    *,
+    venues: Iterable[str] = VENUES,
+    pace: Pace | None = None,
+    faults: str = "",
+    limits=LIMITS,
+    strategies=None,
+    fees_e8=None,
+    journal=None,
+    seed=None,
+    **settings,
+) -> AsyncIterator[House]:
+    """Build it, run it until every desk stands, yield it, take it down."""
+    symbols = list(symbols)
+    histories = {name: [] for name in venues}
+    writers = {name: rows.append for name, rows in histories.items()}
+    pace = pace or Pace(updates_per_s=5)
+    built, targets = await build(
+        world, symbols, venues, pace, faults, histories=writers, fees_e8=fees_e8
+    )
+    office = Office(
+        Settings(venues={}, limits=limits, strategies=strategies or {}, **settings),
+        targets,
+        [Pair.parse(symbol) for symbol in symbols],
+        state=None,
+        paper=False,
+        clock=world.net.clock("router"),
+        rng=Random(world.seeds.number("office")),
+        connector=virtual_connector,
+        tell=lambda text: world.note("router", text),
+        journal=journal,
+        entropy=lambda size: bytes(size),
+    )
+    hear(world, office.router)
+    async with office.running():
+        made = House(world, built, office, histories)
+        await made.until(
+            lambda: (
+                all(not health.why for health in office.engine.core.desks.values())
+                and office.router.market.all_live
+            ),
+            60,
+            "every desk and book",
+        )
+        yield made
+    for venue in built.values():
+        await venue.server.stop()
