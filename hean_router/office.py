@@ -87,6 +87,7 @@ class Office:
         )
         self._connector, self._tell = connector, tell
         self._offsets: dict[str, ClockOffset] = {}
+        self._https: list[Http] = []
         self.journal = journal or self._open_journal()
         rows = [row for _, row in self.journal.rows()]
         self.metrics = OrderMetrics()
@@ -182,6 +183,7 @@ class Office:
             direct=target.env == "sim",
             limits=self.router.limits.setdefault(target.venue, Limits(spec, self.clock)),
         )
+        self._https.append(http)
         return NativeDesk(
             connector,
             credentials,
@@ -250,6 +252,8 @@ class Office:
                 for found in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(found, Exception):
                         log.error("a fault of our own while closing", exc_info=found)
+                for http in self._https:
+                    await http.close()
                 self.journal.close()
 
     async def _run_desk(self, venue: str, account: str, desk: OrderDesk) -> None:

@@ -207,7 +207,7 @@ class Core:
         if self._days_at != self._rates[0]:  # as young as the rates it is valued at
             self._days_at = self._rates[0]
             self.day_pnl.mark({str(pair): mid for pair, mid in self.mids().items()}, self.now_ns)
-            quiet = dict.fromkeys((account for _, account in self.desks), Decimal(0))
+            quiet: dict[str, Decimal | None] = {account: Decimal(0) for _, account in self.desks}
             self._day_values = quiet | self.day_pnl.all(rates_, self.now_ns)
         return self._day_values
 
