@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import compile_path
 
 import hean_router
 from hean_router.api import control, docs, market, money, orders, stream
@@ -134,10 +134,10 @@ def _faults(app: FastAPI) -> None:
 def _methods(app: FastAPI, request: Request) -> set[str]:
     """Every method that this path takes, over all its routes."""
     found: set[str] = set()
-    for route in app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return found
+    for path, methods in app.openapi()["paths"].items():
+        if compile_path(path)[0].fullmatch(request.url.path):
+            found |= {method.upper() for method in methods}
+    return found or {"GET"}  # the pages that are not documented
 
 
 def _documented(app: FastAPI) -> None:

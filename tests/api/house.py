@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from random import Random
 
 import httpx
 
@@ -25,6 +26,13 @@ PAIRS = (Pair("BTC", "USDT"), Pair("ETH", "USDT"), Pair("USDT", "USD"))
 VENUES = ("alpha", "beta")
 ACCOUNTS = ("main", "other")
 ALL = ("read", "trade", "cancel", "risk", "admin")
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop run until that holds; five seconds are too long."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.001)
 
 
 class Rows:
@@ -75,7 +83,8 @@ class House:
             MarketWorld(self.market, desks),
             RiskLimits(
                 portfolio=Bounds(
-                    order_notional_max=Decimal(50_000), parent_notional_max=Decimal(250_000),
+                    order_notional_max=Decimal(50_000),
+                    parent_notional_max=Decimal(250_000),
                     collar_bps=Decimal(200),
                 ),
                 each_account=wide,
@@ -86,7 +95,6 @@ class House:
         )
         self.journal = Rows()
         self.desks = desks
-        number = iter(range(1, 100_000))
         self.trading = Trading(
             self.market,
             self.engine,
@@ -94,7 +102,7 @@ class House:
             desks,
             self.clock,
             hear=lambda row, _at: self.desk.fills.apply(row),
-            entropy=lambda n: next(number).to_bytes(n, "little"),
+            entropy=Random(7).randbytes,
         )
         self.desk = Desk(trading=self.trading, clock=self.clock, mode="paper")
         self.app = make_app(self.desk, caps or Caps(rate=0))
@@ -142,17 +150,13 @@ class House:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["House"]:
-        self.trading.start(
-            Started(epoch=1, tag="tst", version="0", config_digest="", mode="paper")
-        )
+        self.trading.start(Started(epoch=1, tag="tst", version="0", config_digest="", mode="paper"))
         tasks = [asyncio.create_task(self.trading.run())]
         for (venue, account), desk in self.desks.items():
             listed = [of for (name, _), of in self.market.listed.items() if name == venue]
             tasks.append(asyncio.create_task(desk.run(listed, self.trading.sink(venue, account))))
         try:
-            async with asyncio.timeout(5):
-                while any(one.why for one in self.engine.core.desks.values()):
-                    await asyncio.sleep(0.001)
+            await until(lambda: not any(one.why for one in self.engine.core.desks.values()))
             yield self
         finally:
             for task in tasks:
@@ -189,4 +193,3 @@ def order(number: int = 1, **fields) -> dict:
         **fields,
     }
     return {name: value for name, value in body.items() if value is not None}
-

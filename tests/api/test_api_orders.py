@@ -206,7 +206,10 @@ def test_a_full_disk_is_503_and_nothing_leaves():
         async with house.client(house.key()) as http:
             house.journal.broken = True
             found = await http.post("/v1/orders", json=order())
-            assert (found.status_code, found.json()["error"]["code"]) == (503, "journal_unavailable")
+            assert (found.status_code, found.json()["error"]["code"]) == (
+                503,
+                "journal_unavailable",
+            )
             assert (await http.get("/ready")).status_code == 503
             house.journal.broken = False
             assert (await http.post("/v1/orders?wait_ms=5000", json=order(2))).status_code == 201
