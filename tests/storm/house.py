@@ -14,6 +14,7 @@ from hean_router.engine import Placed
 from hean_router.office import Office
 from hean_router.sim.market import Pace
 from hean_router.sim.virtual import World, virtual_connector
+from hean_router.store import Journal
 from tests.storm.town import VENUES, Venue, build, hear
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "USDT/USD")
@@ -43,11 +44,43 @@ LIMITS = {
 class House:
     """The venues, the office, and what to ask of them."""
 
-    def __init__(self, world: World, venues: dict[str, Venue], office: Office, histories) -> None:
-        self.world, self.venues, self.office, self.histories = world, venues, office, histories
-        self.trading, self.engine = office.trading, office.engine
-        self.market = office.router.market
+    def __init__(self, world: World, venues: dict[str, Venue], histories) -> None:
+        self.world, self.venues, self.histories = world, venues, histories
         self._ids = count(1)
+
+    @asynccontextmanager
+    async def moved_in(self, journal, within_s=60.0):
+        """An office on `journal`, until every desk and book stands; and until the block ends."""
+        world = self.world
+        office = self.office = Office(
+            self.settings,
+            self.targets,
+            self.pairs,
+            state=None,
+            paper=False,
+            clock=world.net.clock("router"),
+            rng=Random(world.seeds.number("office")),
+            connector=virtual_connector,
+            tell=lambda text: world.note("router", text),
+            journal=journal,
+            entropy=lambda size: bytes(size),
+        )
+        self.trading, self.engine, self.market = (
+            office.trading,
+            office.engine,
+            office.router.market,
+        )
+        hear(world, office.router)
+        async with office.running():
+            await self.until(
+                lambda: (
+                    all(not health.why for health in self.engine.core.desks.values())
+                    and self.market.all_live
+                ),
+                within_s,
+                "every desk and book",
+            )
+            yield office
 
     async def until(self, true, within_s: float, what: str) -> float:
         """Wait until `true()`; how long it took."""
@@ -115,7 +148,7 @@ class House:
 
 
 @asynccontextmanager
-async def house(
+async def plot(
     world: World,
     symbols: Iterable[str] = SYMBOLS,
     *,
@@ -125,11 +158,9 @@ async def house(
     limits=LIMITS,
     strategies=None,
     fees_e8=None,
-    journal=None,
-    seed=None,
     **settings,
 ) -> AsyncIterator[House]:
-    """Build it, run it until every desk stands, yield it, take it down."""
+    """The venues, and a house nobody has moved into yet."""
     symbols = list(symbols)
     histories = {name: [] for name in venues}
     writers = {name: rows.append for name, rows in histories.items()}
@@ -137,30 +168,19 @@ async def house(
     built, targets = await build(
         world, symbols, venues, pace, faults, histories=writers, fees_e8=fees_e8
     )
-    office = Office(
-        Settings(venues={}, limits=limits, strategies=strategies or {}, **settings),
-        targets,
-        [Pair.parse(symbol) for symbol in symbols],
-        state=None,
-        paper=False,
-        clock=world.net.clock("router"),
-        rng=Random(world.seeds.number("office")),
-        connector=virtual_connector,
-        tell=lambda text: world.note("router", text),
-        journal=journal,
-        entropy=lambda size: bytes(size),
-    )
-    hear(world, office.router)
-    async with office.running():
-        made = House(world, built, office, histories)
-        await made.until(
-            lambda: (
-                all(not health.why for health in office.engine.core.desks.values())
-                and office.router.market.all_live
-            ),
-            60,
-            "every desk and book",
-        )
-        yield made
+    made = House(world, built, histories)
+    made.settings = Settings(venues={}, limits=limits, strategies=strategies or {}, **settings)
+    made.targets, made.pairs = targets, [Pair.parse(symbol) for symbol in symbols]
+    yield made
     for venue in built.values():
         await venue.server.stop()
+
+
+@asynccontextmanager
+async def house(world: World, *args, journal=None, **options) -> AsyncIterator[House]:
+    """Build it, run it until every desk stands, yield it, take it down."""
+    async with (
+        plot(world, *args, **options) as made,
+        made.moved_in(journal or Journal.memory()),
+    ):
+        yield made

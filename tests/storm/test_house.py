@@ -8,10 +8,11 @@ from random import Random
 import pytest
 
 from hean_router.domain.parent import Life, Status
-from hean_router.domain.record import BalanceBreak, Incident, ParentEnded
+from hean_router.domain.record import BalanceBreak, Incident, ParentEnded, decode, encode
 from hean_router.engine import Placed, Refused
+from hean_router.oms import Orders
 from hean_router.sim import virtual
-from tests.storm.house import house
+from tests.storm.house import house, plot
 
 SECOND = 1_000_000_000
 
@@ -176,6 +177,69 @@ def test_no_fault_of_a_venue_loses_or_doubles_an_order(faults):
             return Counter(parent.status.value for parent in placed)
 
     virtual.run(main, 21)
+
+
+class Kept:
+    """A journal that outlives its process: whatever was committed, and nothing else."""
+
+    sync, path, tag = "full", ":kept:", "kpt"
+
+    def __init__(self):
+        self.kept, self.epoch = [], 0
+
+    def opened(self):
+        self.epoch += 1
+        return self
+
+    def append(self, rows):
+        self.kept += [encode(row) for row in rows]
+        return len(self.kept)
+
+    def rows(self, after=0):
+        return [(n + 1, decode(row)) for n, row in enumerate(self.kept) if n >= after]
+
+    def close(self):
+        return None
+
+
+@pytest.mark.parametrize("seed", [41, 42, 43])
+def test_dying_in_mid_flight_loses_nothing_and_doubles_nothing(seed):
+    async def main(world):
+        rng, journal, asked = Random(seed), Kept(), {}
+
+        def place_some(home, how_many):
+            level = mid(home)
+            for _ in range(how_many):
+                client = f"m{len(asked)}"
+                limit = quantized(level * Decimal(rng.choice(("0.99", "0.999", "1.001"))))
+                life = rng.choice((Life.GTC, Life.IOC))
+                side, qty = rng.choice(("buy", "sell")), f"0.{rng.randint(1, 9)}"
+                answer = home.submit(side, qty, limit=limit, life=life, client=client)
+                if isinstance(answer, Placed):
+                    asked[client] = (answer.parents[0], (side, qty), {"limit": limit, "life": life})
+
+        async with plot(world) as home:
+            for life in range(6):
+                async with home.moved_in(journal.opened()):
+                    replayed = Orders()
+                    for _, row in journal.rows():
+                        replayed.apply(row)
+                    assert replayed.state_hash() == home.engine.oms.state_hash()
+                    for client, (parent, args, more) in asked.items():
+                        again = home.submit(*args, client=client, **more)
+                        assert again == Placed((parent,), existing=True)
+                    if life < 5:
+                        place_some(home, 6)
+                        await asyncio.sleep(rng.random() * 0.2)  # between the wire and the answer
+                        continue
+                    for parent, *_ in asked.values():
+                        home.trading.cancel(parent, "test", "the end")
+                    await settled(home)
+                    assert len(asked) >= 25
+                    bad = [r for r in rows_of(home, Incident) if r.what != "order_denied"]
+                    assert not bad, bad[:3]
+
+    virtual.run(main, seed)
 
 
 @pytest.mark.slow
