@@ -1,6 +1,7 @@
 """Key figures: golden vectors, and "not enough data" where there is not enough."""
 
 from decimal import Decimal
+from itertools import pairwise
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -155,7 +156,7 @@ def curve_of(values, step_s=1, **shape):
 def test_sharpe_is_the_textbooks():
     values = [1000 + (number * 7 % 11) + number for number in range(40)]
     seen = found(inputs(50, equity=curve_of(values)))["sharpe"]
-    returns = [(b - a) / a for a, b in zip(values, values[1:], strict=False)]
+    returns = [(b - a) / a for a, b in pairwise(values)]
     expected = fmean(returns) / stdev(returns) * sqrt(YEAR_S)
     assert float(seen.value) == pytest.approx(expected, rel=1e-9)
     assert seen.samples == 39

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,10 @@ def mids(**books):
         ({"BTC_USD": (60000, 5)}, "BTC", "60000", 5, "BTC/USD"),
         ({"USD_JPY": (200, 5)}, "JPY", "0.005", 5, "USD/JPY"),  # inverse
         # Two books: as old as the older.
-        ({"BTC_USDT": (60000, 5), "USDT_USD": ("0.999", 4)}, "BTC", "59940", 4, "BTC/USDT USDT/USD"),
+        (
+            {"BTC_USDT": (60000, 5), "USDT_USD": ("0.999", 4)},
+            "BTC", "59940", 4, "BTC/USDT USDT/USD",
+        ),
         # The straight way wins over the better known one.
         (
             {"BTC_USD": (1, 1), "BTC_USDT": (60000, 5), "USDT_USD": (1, 5)},
@@ -77,7 +80,7 @@ def naive(known, asset):
         for stops in permutations(others, length):
             chain = [asset, *stops, "USD"]
             options = [()]
-            for here, there in zip(chain, chain[1:], strict=False):
+            for here, there in pairwise(chain):
                 step = [p for p in (Pair(here, there), Pair(there, here)) if p in known]
                 options = [(*way, pair) for way in options for pair in step]
             ways += [(way, chain) for way in options]
