@@ -79,6 +79,15 @@ def test_a_third_of_a_cost_is_rounded_and_nothing_is_lost():
     assert position.cost - position.realised == D("100.03")
 
 
+@pytest.mark.parametrize("sold", ["1E-18", "2E-18"])
+def test_who_is_flat_has_no_cost_left_however_fine_it_was(sold):
+    position = Position()
+    for one in [fill("buy", "1E-18", "7E-18"), fill("sell", sold, "8E-18")]:
+        position.fill(one, effect_of(one))
+    assert position.realised == D("1E-36")
+    assert position.cost == position.qty * D("8E-18")
+
+
 def test_open_profit_needs_a_mark_unless_flat():
     marks = {"BTC/USDT": (D(110), 5)}
     ledger = ledger_of(fill("buy", 2, 100, "0.3"))
