@@ -148,3 +148,10 @@ def test_every_way_of_adding_up_comes_to_the_same(held):
         assert sum(Fraction(line.net or 0) for line in every) == sum(known)
         assert sum(Fraction(line.gross or 0) for line in every) == sum(map(abs, known))
     assert found.complete == (not any(a == "XYZ" and x for a, x in parts))
+
+
+def test_a_rate_is_old_only_beyond_its_time():
+    at_bound = exposure(world(), RATES, {}, NOW, max_age_ns=60 * S)
+    assert (at_bound.old, lines(at_bound.assets)["ETH"].rate) == ((), "live")
+    beyond = exposure(world(), RATES, {}, NOW + 1, max_age_ns=60 * S)
+    assert (beyond.old, lines(beyond.assets)["ETH"].rate) == (("ETH",), "old")
