@@ -100,6 +100,7 @@ class Arbitrage:
         self._shapes: dict[Pair, _Shape] = {}
         self._looked_ns: dict[Pair, int] = {}
         self._rest_until_ns: dict[str, int] = {}  # by symbol
+        self._wakes_ns = 0
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -125,6 +126,16 @@ class Arbitrage:
 
     def on_event(self, event: Event, view: View) -> Reaction:
         """Decide."""
+        out = self._decide(event, view)
+        if out.wake_at_ns is None:
+            return out
+        # One wake-up is enough: whoever wakes looks at every cycle, and asks for the next one.
+        if view.now_ns < self._wakes_ns <= out.wake_at_ns:
+            return msgspec.structs.replace(out, wake_at_ns=None)
+        self._wakes_ns = out.wake_at_ns
+        return out
+
+    def _decide(self, event: Event, view: View) -> Reaction:
         match event:
             case BookMoved(pair):
                 return self._book(pair, view)
@@ -154,7 +165,7 @@ class Arbitrage:
             self.state = noted(text)
         except msgspec.MsgspecError as fault:  # a note of a version that wrote it otherwise
             raise ValueError(f"the note of {self.name} cannot be read: {fault}") from fault
-        self.running = True
+        self.running, self._wakes_ns = True, 0
         for cycle in list(self.state.cycles):
             cycle.deadline_ns = cycle.last_tries = 0
             for leg in cycle.open:
@@ -411,7 +422,8 @@ class Arbitrage:
                 leg.asked_back_ns = now_ns
                 cancels.append(leg.parent)
         out = Reaction(cancels=tuple(cancels), wake_at_ns=self._next_ns(cycle, view))
-        if now_ns >= cycle.deadline_ns and not cycle.alarmed:
+        late = now_ns - self._left_ns(cycle) >= late_ns  # one that has just left may still come
+        if late and now_ns >= cycle.deadline_ns and not cycle.alarmed:
             cycle.alarmed = True
             ids = ", ".join(leg.id for leg in cycle.open)
             out = _both(out, self._alarm(f"{ids} at its deadline: fate unknown or still working"))

@@ -38,7 +38,7 @@ class RepairParams(ScanParams, frozen=True, kw_only=True):
     ] = 3_000
     leg_ms: Annotated[
         int, of("ms", "1", "600000", "a leg that works longer is cancelled, then counted")
-    ] = 800
+    ] = 500
     again_ms: Annotated[int, of("ms", "1", "60000", "between two repairs of one cycle")] = 100
     max_loss_bps: Annotated[
         Decimal, of("bps of the mid", "0", "10000", "what a repair may cost at most")

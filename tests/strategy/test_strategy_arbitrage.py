@@ -2,13 +2,14 @@
 
 from decimal import Decimal
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
 from hean_router.domain.errors import CommandError
 from hean_router.domain.instrument import Side
 from hean_router.domain.venue import FeeIn
-from hean_router.strategy import Arbitrage, Started, Stopping, Woke
+from hean_router.strategy import NOTHING, Arbitrage, Started, Stopping, Woke
 
 D = Decimal
 LOT = D("0.001")
@@ -63,12 +64,12 @@ def test_a_cycle_earns_what_it_promised(desk):
     assert cycle.fees == {"BTC": D("0.002"), "USDT": D("0.201798")}
     status = strategy.status()
     assert status["cycles"] == {"taken": 1, "finished": 1, "open": 0, "repaired": 0}
-    assert status["budget"]["used_quote"] == "200.1"  # 2 at the limit of 100.05
+    assert status["budget"]["used_quote"] == "200"  # at the limit: half a tick of slip is none
 
 
 def test_both_legs_are_one_group_bound_to_their_venues(desk):
     market = three(desk)
-    strategy, executor = runner(desk, market, lambda _: "full")
+    _strategy, executor = runner(desk, market, lambda _: "full")
     executor.book_moved()
     buy, sell = executor.intents.values()
     assert (buy.venues.include, sell.venues.include) == (("a",), ("b",))
@@ -82,7 +83,7 @@ def test_equal_books_without_fees_place_nothing(desk):
     market = desk.Market()
     for venue in "abcd":
         market.venue(venue, [("100", "5")], [("100.1", "5")])
-    strategy, executor = runner(desk, market, lambda _: "full")
+    _strategy, executor = runner(desk, market, lambda _: "full")
     for step in range(500):
         for venue in "abcd":
             market.set(venue, [(100 + step, 5)], [(D("100.1") + step, 5)])
@@ -154,9 +155,9 @@ def test_what_may_be_kept_is_kept_where_it_is_cheaper(desk):
         sigma_bps=10,
         z=1,
     )
-    market.set("c", [("100.1", "9")], [("100.9", "9")])
+    market.set("c", [("99.4", "9")], [("100.9", "9")])
     executor.book_moved()
-    market.set("b", [("100.2", "2")], [("100.9", "9")])
+    market.set("b", [("99.4", "2")], [("100.9", "9")])
     executor.run(market.now_ns + SECOND)
     assert len(executor.intents) == 2
     assert strategy.state.residue == {"BTC/USDT": D(2)}
@@ -191,7 +192,7 @@ def test_nobody_is_there_until_the_deadline_then_an_alarm_that_latches(desk):
     assert len(executor.intents) == placed
     # Seen by a person: what was left is mended first, by what works now.
     executor.fate = lambda _: "full"
-    again.configure(FREE | {"alarms_seen": "1"})
+    again.configure(FREE | {"alarms_seen": str(again.state.alarms)})
     for venue in "abc":
         market.set(venue, [("100", "9")], [("100.5", "9")])
     executor.tell(Woke())
@@ -285,21 +286,13 @@ def test_a_late_fill_is_mended_too(desk):
 def test_a_restart_goes_on_from_the_note_and_the_orders(desk):
     market = three(desk)
     fate = {"arb-1-0": "full", "arb-1-1": "none"}
-    strategy, executor = runner(
+    _strategy, executor = runner(
         desk, market, lambda intent: fate.get(intent.client_order_id, "full")
     )
     executor.book_moved()
     note = executor.note
     # The process dies; both legs end meanwhile, and nobody tells it.
-    executor.strategy = type(
-        "Deaf",
-        (),
-        {
-            "on_event": lambda *_: (
-                strategy.on_event.__class__ and __import__("hean_router.strategy").strategy.NOTHING
-            )
-        },
-    )()
+    executor.strategy = SimpleNamespace(on_event=lambda *_: NOTHING)
     executor.run(market.now_ns + SECOND)
     again = Arbitrage("arb", "main")
     again.configure(FREE)
@@ -319,7 +312,7 @@ def test_a_restart_goes_on_from_the_note_and_the_orders(desk):
 
 def test_an_order_that_was_never_written_is_not_waited_for(desk):
     market = three(desk)
-    strategy, executor = runner(desk, market, lambda _: "full")
+    _strategy, executor = runner(desk, market, lambda _: "full")
     executor.book_moved()
     market.parents.clear()
     executor.queue.clear()
@@ -341,14 +334,14 @@ def test_stopping_takes_back_what_is_out(desk):
 
 
 @pytest.mark.parametrize(
-    ("params", "cycles"),
+    "params",
     [
-        ({"daily_budget_quote": 500}, 2),  # 200.1, 200.1, then too little for 100: 99.8 left
-        ({"max_notional_quote": 50, "daily_budget_quote": 120}, 3),
-        ({"cooldown_ms": 300}, 4),
+        {"daily_budget_quote": 500},
+        {"max_notional_quote": 50, "daily_budget_quote": 120},
+        {"cooldown_ms": 300},
     ],
 )
-def test_budgets_and_pauses_hold(desk, params, cycles):
+def test_budgets_and_pauses_hold(desk, params):
     market = three(desk)
     strategy, executor = runner(desk, market, lambda _: "full", **params)
     for _ in range(20):
@@ -357,7 +350,9 @@ def test_budgets_and_pauses_hold(desk, params, cycles):
         market.set("a", [("99.5", "9")], [("100", "2")])
         market.set("b", [("101", "2")], [("101.5", "9")])
     spent = sum(qty * px for _, side, qty, px, _, _ in executor.fills if side is Side.BUY)
-    assert spent <= D(str(params.get("daily_budget_quote", 10**6)))
+    assert 0 < spent <= D(str(params.get("daily_budget_quote", 10**6)))
+    if "daily_budget_quote" in params:
+        assert spent > D(params["daily_budget_quote"]) - 1, "the budget was there to be spent"
     if "cooldown_ms" in params:
         assert strategy.state.finished <= 1 + 1_000 // 300
     market.now_ns += 86_400 * SECOND
@@ -401,31 +396,28 @@ def storm(desk, seed, fates, cycles, **params):
     strategy, executor = runner(
         desk, market, lambda _: rng.choice(fates), seed, **({"max_notional_quote": 60} | params)
     )
-    mid, since, longest, most = D(100), None, 0, D(0)
-    while strategy.state.finished < cycles:
+    mid, since, naked, most, base, seen = D(100), None, [], D(0), D(0), 0
+    while strategy.state.finished < cycles or strategy.state.cycles:
         mid = max(D(50), mid + rng.choice([-1, 0, 1]) * D("0.1"))
         shake(market, rng, mid)
         executor.book_moved()
         for _ in range(4):
             executor.run(market.now_ns + SECOND // 80)
-            open_base = abs(net_base(executor.fills))
-            most = max(most, open_base)
-            if open_base < LOT:
-                since = None
-            elif since is None:
+            base, seen = base + net_base(executor.fills[seen:]), len(executor.fills)
+            most = max(most, abs(base))
+            if abs(base) >= LOT and since is None:
                 since = market.now_ns
-            else:
-                longest = max(longest, market.now_ns - since)
-        if strategy.frozen:
-            strategy.configure(strategy.status()["params"] | {
-                "alarms_seen": str(strategy.state.alarms)
-            })  # fmt: skip
-    for _ in range(400):  # quiet: what is out comes home
+            elif abs(base) < LOT and since is not None:
+                naked.append((market.now_ns - since) // desk.MS)
+                since = None
+        if strategy.frozen and strategy.state.finished < cycles:
+            seen_by_us = {"alarms_seen": str(strategy.state.alarms)}
+            strategy.configure(strategy.status()["params"] | seen_by_us)
+    for _ in range(200):  # what came late comes home
         shake(market, rng, mid)
         executor.run(market.now_ns + SECOND // 20)
-        if not strategy.state.cycles:
-            break
-    return strategy, executor, longest, most
+        executor.tell(Woke())
+    return strategy, executor, naked, most
 
 
 def balanced(strategy, executor):
@@ -442,29 +434,22 @@ def balanced(strategy, executor):
     assert {a: f for a, f in tally.fees.items() if f} == {a: f for a, f in fees.items() if f}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_thousand_cycles_leave_base_flat_to_one_lot(desk, seed):
-    fates = ["full"] * 6 + ["part"] * 3 + ["none", "stuck", "refused"]
-    strategy, executor, longest, most = storm(desk, seed, fates, 1_000)
+    fates = ["full"] * 12 + ["part"] * 4 + ["none", "refused"]
+    strategy, executor, naked, most = storm(desk, seed, fates, 1_000)
     balanced(strategy, executor)
     assert strategy.state.alarms == 0
-    assert longest <= 3_000 * desk.MS, "a leg stood alone beyond its deadline"
+    assert max(naked) <= 3_000, "a leg stood alone beyond its deadline"
     assert most <= D("1.3"), "more stood alone than one cycle may buy"
     assert strategy.state.repaired > 100, "the storm was a calm"
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_unknown_and_late_legs_end_flat_too_and_are_told(desk, seed):
-    fates = ["full"] * 8 + ["part", "part", "none", "late", "lost", "after"]
-    strategy, executor, longest, most = storm(desk, seed, fates, 300)
-    for _ in range(100):  # the last late fills
-        shake(executor.market, Random(seed), D(100))
-        executor.run(executor.market.now_ns + SECOND // 10)
-        executor.tell(Woke())
-    executor.fate = lambda _: "full"
-    for _ in range(100):
-        shake(executor.market, Random(seed), D(100))
-        executor.run(executor.market.now_ns + SECOND // 10)
+def test_unknown_stuck_and_late_legs_end_flat_too_and_are_told(desk, seed):
+    fates = ["full"] * 8 + ["part", "part", "none", "stuck", "late", "lost", "after"]
+    strategy, executor, naked, most = storm(desk, seed, fates, 200)
     balanced(strategy, executor)
-    assert most <= D("2.6")
-    assert longest <= 3_000 * desk.MS or strategy.state.alarms > 0
+    assert most <= D("2.6"), "a repair was sent twice"
+    late = sum(ms > 3_000 for ms in naked)
+    assert strategy.state.alarms >= late > 0, "a leg stood alone too long, and nobody was told"
