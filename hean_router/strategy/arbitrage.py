@@ -173,7 +173,7 @@ class Arbitrage:
                     self.state.count(parent)
                 else:
                     leg.done = True  # note and order are one transaction: it was never placed
-        for leg in list(self.state.closed):
+        for leg in list(self.state.closed.values()):
             if (parent := view.parent(self.account, leg.id)) is not None:
                 self.state.count(parent)
         return self._woke(view)

@@ -5,6 +5,7 @@ showed before is what is added.  So nothing is counted twice, and a late fill st
 """
 
 from decimal import Decimal
+from itertools import islice
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +16,8 @@ from hean_router.domain.scale import plain
 from hean_router.strategy.contract import ParentView
 
 ZERO = Decimal(0)
-CLOSED_MAX = 64  # legs that are remembered after their cycle, for fills that come late
+CLOSED_MAX = 4_096  # legs that are remembered after their cycle, for fills that come late
+NOTED_MAX = 32  # of these on the note: what a crash could have cut off
 TOLD_MAX = 20  # cycles that `status` shows
 
 
@@ -125,7 +127,7 @@ class State(Struct):
     day: int = 0  # since 1970, UTC
     day_quote: Decimal = ZERO  # spent by buys of that day
     cycles: list[Cycle] = []
-    closed: list[Leg] = []
+    closed: dict[str, Leg] = {}  # by id, the latest last
     residue: dict[str, Decimal] = {}  # by symbol
     tallies: dict[str, Tally] = {}
     taken: int = 0
@@ -143,11 +145,10 @@ class State(Struct):
                     self._tally(leg.symbol).add(news)
                     leg.done = leg.done or view.status.is_final
                     return cycle
-        for leg in self.closed:
-            if leg.id == view.client_order_id:
-                news = _news(leg, view)
-                self._tally(leg.symbol).add(news)
-                self._leave(leg.symbol, news.base)
+        if (old := self.closed.get(view.client_order_id)) is not None:
+            news = _news(old, view)
+            self._tally(old.symbol).add(news)
+            self._leave(old.symbol, news.base)
         return None
 
     def begin(self, cycle: Cycle) -> None:
@@ -161,7 +162,9 @@ class State(Struct):
         assert not cycle.open, "a leg may still trade"
         self.cycles.remove(cycle)
         self._leave(cycle.symbol, cycle.imbalance)
-        self.closed = [*self.closed, *cycle.legs][-CLOSED_MAX:]
+        self.closed.update((leg.id, leg) for leg in cycle.legs)
+        while len(self.closed) > CLOSED_MAX:
+            del self.closed[next(iter(self.closed))]
         self.finished += 1
         repairs = tuple(leg.why for leg in cycle.legs if leg.why != "cycle")
         self.repaired += bool(repairs)
@@ -233,13 +236,15 @@ def _news(leg: Leg, view: ParentView) -> Tally:
     return Tally(base=EXACT.minus(net), quote=quote, fees=fees, sold=net)
 
 
-_ENCODER = msgspec.json.Encoder(order="deterministic")
+_ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[State] = msgspec.json.Decoder(State)
 
 
 def note(state: State) -> str:
-    """The state as JSON; decimals are text, digits kept."""
-    return _ENCODER.encode(state).decode()
+    """The state as JSON, without what only people read; decimals are text, digits kept."""
+    latest = list(islice(reversed(state.closed.items()), NOTED_MAX))
+    short = msgspec.structs.replace(state, told=[], closed=dict(reversed(latest)))
+    return _ENCODER.encode(short).decode()
 
 
 def noted(text: str) -> State:

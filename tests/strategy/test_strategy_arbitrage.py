@@ -174,7 +174,7 @@ def test_nobody_is_there_until_the_deadline_then_an_alarm_that_latches(desk):
     for _ in range(40):
         executor.run(market.now_ns + SECOND // 20)
         market.set("b", [("101", "2")], [("101.5", "9")])
-    kinds = [leg.why for leg in strategy.state.closed if leg.why != "cycle"]
+    kinds = [leg.why for leg in strategy.state.closed.values() if leg.why != "cycle"]
     assert kinds.count("deadline") == 3
     assert "complete" in kinds
     assert strategy.status()["state"] == "frozen"
