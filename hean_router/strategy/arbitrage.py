@@ -280,8 +280,7 @@ class Arbitrage:
         left = max(ZERO, self.params.daily_budget_quote - self.state.day_quote)
         carry = self.state.residue.get(str(pair), ZERO)
         room = Room(carry, left, "daily_budget_quote")
-        found = scan(pair, view, self.params, self.account, room=room)
-        found = [one for one in found if one.gross_bps > 0 or one.net_bps > 0]
+        found = scan(pair, view, self.params, self.account, room=room, crossed_only=True)
         self.opportunities[pair] = found
         chosen: Opportunity | None = None
         for one in found:

@@ -138,7 +138,7 @@ def scan(
 ) -> list[Opportunity]:
     """Every ordered pair of LIVE venues, best net edge first.
 
-    With `crossed_only`, only those of which one bids more than the other asks, fees apart.
+    With `crossed_only`, only those of which one bids more than the other asks, fees apart or in.
     """
     book = view.book(pair)
     if book is None:
@@ -174,7 +174,9 @@ def off_median(
 
 
 def _crossed(buy: Leg, sell: Leg) -> bool:
-    return best_px(sell) > best_px(buy)
+    """Whether the one's bid is above the other's ask, as displayed or with both fees in."""
+    ask, bid, cost, gain = best_px(buy), best_px(sell), buy.charge, sell.charge
+    return bid > ask or bid * gain.quote * cost.base > ask * cost.quote * gain.base
 
 
 class Refusal(Exception):
