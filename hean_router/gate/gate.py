@@ -5,184 +5,147 @@ it is for (a router whose "already filled" counter stood still sent four million
 It fails closed: what it does not understand shuts it.
 """
 
-from collections.abc import Callable
-from decimal import Context, Decimal
+from collections import deque
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import TypeAlias
 
 from hean_router.domain.instrument import Side
-from hean_router.domain.record import (
-    ChildAbsent,
-    ChildIntended,
-    ChildRejected,
-    ChildReported,
-    ChildWithdrawn,
-    Filled,
-    ParentCancelAsked,
-    ParentEnded,
-    ParentPlaced,
-    RiskSet,
-    Row,
-)
-
-Scope: TypeAlias = tuple[str, str]  # (venue, account); empty parts mean every one
+from hean_router.domain.order import Tif
+from hean_router.domain.parent import Life
+from hean_router.domain.record import ChildIntended, Incident, RiskSet, Row
+from hean_router.gate.count import EXACT, ZERO, Child, Count, Parent, Scope
 
 CHILDREN_MAX = 400  # of one parent: beyond it something runs in circles
-FRESH_NS = 2_000_000_000  # an intention older than this is not sent any more
-_EXACT = Context(prec=400)
-_ZERO = Decimal(0)
+# An intention older than this is not sent any more.  A desk is stricter (250 ms to the wire);
+# this one holds when a desk's clockwork is what fails.
+FRESH_NS = 2_000_000_000
+EVERYWHERE: Scope = ("", "")
 
-
-class _Child:
-    __slots__ = ("filled", "live", "row", "spent", "told")
-
-    def __init__(self, row: ChildIntended) -> None:
-        self.row, self.live = row, True
-        self.told: Decimal | None = None  # what it has filled in all, once the venue says it ended
-        self.filled = self.spent = _ZERO
-
-
-class _Parent:
-    __slots__ = ("children", "closed", "row")
-
-    def __init__(self, row: ParentPlaced) -> None:
-        self.row, self.closed = row, ""
-        self.children: list[_Child] = []
+_Rule: TypeAlias = Callable[[ChildIntended, Parent, int], str]
 
 
 class Gate:
-    """Folds committed rows; lets each order through at most once."""
+    """Folds committed rows; lets each order through at most once.
+
+    Two things shut a place: whoever reconciles it (`shut`, lifted by `open`), and a fault: a trade
+    that no rule allows, an exception in here.  A fault stays through any number of `open`s until
+    a person sets risk back to normal, and comes back from the journal after a restart.
+    """
 
     def __init__(self) -> None:
-        self._parents: dict[str, _Parent] = {}
-        self._children: dict[str, _Child] = {}
-        self._passed: set[str] = set()
-        self._positions: dict[tuple[str, str], Decimal] = {}
-        self._trades: set[tuple[str, str, str, str]] = set()
-        self._state, self._reason = "normal", ""
+        self._count = Count()
         self._opened: set[Scope] = set()
         self._shut: dict[Scope, str] = {}
+        self._faults: dict[Scope, str] = {}
+        self._incidents: deque[Incident] = deque(maxlen=1_000)
 
     # ------------------------------------------------------------------------- opening
 
     def open(self, scope: Scope) -> None:
-        """Let orders through there: we agree with the venue."""
+        """Let orders through there: we agree with the venue.  Lifts `shut`, never a fault."""
         self._opened.add(scope)
         self._shut.pop(scope, None)
 
     def shut(self, scope: Scope, why: str) -> None:
-        """Let none through there; ("", "") is everywhere, until it is opened as such."""
+        """Let none through there; ("", "") is everywhere, (venue, "") all accounts of it.
+
+        Each is lifted by opening the same scope; a place is open only if opened itself.
+        """
         self._opened.discard(scope)
-        self._shut[scope] = why
+        self._shut[scope] = why or "shut"
 
     def standing(self) -> dict[Scope, str]:
         """Why each place is shut; empty where it is open."""
-        return dict.fromkeys(self._opened, "") | self._shut
+        return dict.fromkeys(self._opened, "") | self._shut | self._faults
+
+    def take_incidents(self) -> list[Incident]:
+        """The faults since this was last asked, as rows for the journal."""
+        taken = list(self._incidents)
+        self._incidents.clear()
+        return taken
 
     # ------------------------------------------------------------------------- rows
 
     def apply(self, row: Row) -> None:
-        """Take in a row that is on disk."""
-        match row:
-            case ParentPlaced():
-                self._parents[row.parent] = _Parent(row)
-            case ParentCancelAsked(parent=parent):
-                if (found := self._parents.get(parent)) is not None:
-                    found.closed = row.why or "it is being cancelled"
-            case ParentEnded(parent=parent):
-                self._forget(parent)
-            case ChildIntended():
-                child = self._children[row.key] = _Child(row)
-                if (found := self._parents.get(row.parent)) is not None:
-                    found.children.append(child)
-            case ChildWithdrawn(key=key) | ChildRejected(key=key) | ChildAbsent(key=key):
-                self._end(key)
-            case ChildReported(key=key):
-                if row.state.value != "open":
-                    self._told_end(key, row)
-            case Filled():
-                self._fill(row)
-            case RiskSet():
-                self._state, self._reason = row.state, row.reason
-            case _:
-                pass
+        """Take in a row that is on disk.  Raises nothing: what cannot be counted is a fault."""
+        try:
+            self._count.apply(row)
+        except Exception as error:  # noqa: BLE001 - fails closed, whatever it is
+            scope = (getattr(row, "venue", ""), getattr(row, "account", ""))
+            if not scope[0]:
+                scope = self._place_of(row)
+            self._fault(scope, "gate_failed", f"{type(error).__name__}: {error}", row.at_ns)
+        if self._count.faults:
+            for where, code, why in self._count.faults:
+                self._fault(where, code, why, row.at_ns)
+            self._count.faults.clear()
+        if isinstance(row, RiskSet) and row.state == "normal":
+            self._faults.clear()
 
-    def _end(self, key: str) -> None:
-        if (child := self._children.get(key)) is not None:
-            child.live = False
+    def _place_of(self, row: Row) -> Scope:
+        child = self._count.children.get(getattr(row, "key", ""))
+        return EVERYWHERE if child is None else (child.row.venue, child.row.account)
 
-    def _told_end(self, key: str, row: ChildReported) -> None:
-        child = self._children.get(key)
-        # An end whose fills are not all here yet still counts in full: they will come.
-        if child is not None and row.cum_qty is not None:
-            child.told = row.cum_qty
-            child.live = child.live and child.filled < row.cum_qty
-
-    def _fill(self, row: Filled) -> None:
-        trade = (row.venue, row.account, row.symbol, row.trade_id)
-        if trade in self._trades:
-            return
-        self._trades.add(trade)
-        where = (row.account, row.symbol)
-        signed = row.qty if row.side is Side.BUY else -row.qty
-        self._positions[where] = _EXACT.add(self._positions.get(where, _ZERO), signed)
-        child = self._children.get(row.key)
-        if child is None:
-            return
-        child.filled = _EXACT.add(child.filled, row.qty)
-        child.spent = _EXACT.fma(row.px, row.qty, child.spent)
-        if child.filled >= (child.row.qty if child.told is None else child.told):
-            child.live = False
-
-    def _forget(self, parent: str) -> None:
-        """What has ended takes no more orders: "no_parent" from now on."""
-        if (found := self._parents.pop(parent, None)) is not None:
-            for child in found.children:
-                self._children.pop(child.row.key, None)
-                self._passed.discard(child.row.key)
+    def _fault(self, scope: Scope, code: str, why: str, at_ns: int) -> None:
+        self._faults.setdefault(scope, f"{code}: {why}")
+        what = code if code.startswith("gate_") else f"gate_{code}"
+        self._incidents.append(
+            Incident(at_ns=at_ns, what=what, text=why, venue=scope[0], account=scope[1])
+        )
 
     # ------------------------------------------------------------------------- the look
 
     def check(self, intended: ChildIntended, now_ns: int) -> str:
-        """Empty: it may leave, once.  Else "code: reason"."""
+        """Empty: it may leave, once, and counts as left.  Else "code: reason"."""
         try:
-            for rule in (
-                self._on_disk,
-                self._of_its_parent,
-                self._within_quantity,
-                self._within_money,
-                self._within_price,
-                self._by_state,
-                self._by_scope,
-            ):
-                look: Callable[[ChildIntended, int], str] = rule
-                if why := look(intended, now_ns):
-                    return why
-        except Exception as fault:  # noqa: BLE001 - fails closed, whatever it is
-            why = f"gate_failed: {type(fault).__name__}: {fault}"
-            self.shut((intended.venue, intended.account), why)
+            why = self._verdict(intended, now_ns)
+            if not why:
+                self._count.children[intended.key].passed = True
+        except Exception as error:  # noqa: BLE001 - fails closed, whatever it is
+            text = f"{type(error).__name__}: {error}"
+            scope = (getattr(intended, "venue", ""), getattr(intended, "account", ""))
+            self._fault(scope, "gate_failed", text, now_ns)
+            return f"gate_failed: {text}"
+        return why
+
+    def _verdict(self, intended: ChildIntended, now_ns: int) -> str:
+        child = self._count.children.get(intended.key)
+        if why := self._on_disk(intended, child, now_ns):
             return why
-        self._passed.add(intended.key)
+        parent = self._count.parents.get(intended.parent)
+        if parent is None:
+            return "no_parent: nobody asked for this order"
+        if parent.closed:
+            return f"parent_closed: {parent.closed}"
+        rules: Sequence[_Rule] = (
+            self._as_asked,
+            self._as_long,
+            self._within_quantity,
+            self._within_money,
+            self._within_price,
+            self._by_state,
+            self._by_scope,
+        )
+        for rule in rules:
+            if why := rule(intended, parent, now_ns):
+                return why
         return ""
 
-    def _on_disk(self, intended: ChildIntended, now_ns: int) -> str:
-        child = self._children.get(intended.key)
+    def _on_disk(self, intended: ChildIntended, child: Child | None, now_ns: int) -> str:
         if child is None or child.row != intended:
             return "not_journaled: this order is not on disk as it is to be sent"
-        if intended.key in self._passed:
+        if child.passed:
             return "sent_before: each order leaves once"
         if not child.live or child.filled:
             return "over: it has ended, or traded, already"
-        if now_ns - intended.at_ns > FRESH_NS:
+        age_ns = now_ns - intended.at_ns
+        if age_ns > FRESH_NS:
             return "late: it was decided too long ago"
-        return ""
+        return "" if age_ns >= 0 else "early: it was decided in a time to come"
 
-    def _of_its_parent(self, intended: ChildIntended, _now_ns: int) -> str:
-        parent = self._parents.get(intended.parent)
-        if parent is None:
-            return "no_parent: nobody asked for this order"
+    def _as_asked(self, intended: ChildIntended, parent: Parent, _now_ns: int) -> str:
         asked = parent.row.intent
-        if parent.closed:
-            return f"parent_closed: {parent.closed}"
         if (asked.side, asked.symbol, asked.account) != (
             intended.side,
             intended.symbol,
@@ -198,76 +161,75 @@ class Gate:
             return f"throttle: more than {CHILDREN_MAX} orders for one parent"
         return ""
 
-    def _within_quantity(self, intended: ChildIntended, _now_ns: int) -> str:
+    def _as_long(self, intended: ChildIntended, parent: Parent, now_ns: int) -> str:
+        """It rests only where resting was asked for, and is not sent after its time."""
+        asked = parent.row.intent
+        if asked.expire_ns is not None and now_ns >= asked.expire_ns:
+            return "expired: the time it was good for is over"
+        if asked.post_only and not intended.post_only:
+            return "not_as_asked: it was to rest, and this order could take"
+        if asked.life is Life.FOK and intended.tif is not Tif.FOK:
+            return "not_as_asked: all or nothing, and this order could fill in part"
+        if asked.life is Life.IOC and intended.tif is Tif.GTC:
+            return "not_as_asked: it was to trade at once, and this order would rest"
+        return ""
+
+    def _within_quantity(self, intended: ChildIntended, parent: Parent, _now_ns: int) -> str:
         """Filled + open + unknown + this one is no more than was asked for (I2)."""
-        parent = self._parents[intended.parent]
-        total = _ZERO
-        for child in parent.children:
-            if child.row.key == intended.key:
-                continue
-            most = max(child.row.qty, child.filled) if child.live else child.filled
-            total = _EXACT.add(total, most)
-        if total > parent.row.qty:
-            why = f"overfill: {total} of {parent.row.qty} is filled or out"
-            self.shut((intended.venue, intended.account), why)
-            return why
-        if _EXACT.add(total, intended.qty) > parent.row.qty:
+        total = EXACT.add(parent.filled, parent.out(intended.key))
+        if EXACT.add(total, intended.qty) > parent.row.qty:
             return (
                 f"over_quantity: {intended.qty} more on {total} filled or out, "
                 f"of {parent.row.qty} asked for"
             )
         return ""
 
-    def _within_money(self, intended: ChildIntended, _now_ns: int) -> str:
-        parent = self._parents[intended.parent]
+    def _within_money(self, intended: ChildIntended, parent: Parent, _now_ns: int) -> str:
         most = parent.row.quote_max
         if most is None:
             return ""
-        total = _EXACT.multiply(intended.qty, intended.worst_px)
-        for child in parent.children:
-            if child.row.key == intended.key:
-                continue
-            total = _EXACT.add(total, child.spent)
-            if child.live:
-                left = max(_ZERO, _EXACT.subtract(child.row.qty, child.filled))
-                total = _EXACT.fma(left, child.row.worst_px, total)
+        total = EXACT.add(parent.spent, parent.may_spend(intended.key))
+        worst_px = self._count.children[intended.key].worst_px
+        total = EXACT.fma(intended.qty, worst_px, total)
         return "" if total <= most else f"over_money: up to {total} of {most} given"
 
-    def _within_price(self, intended: ChildIntended, _now_ns: int) -> str:
-        """No price worse than the parent allows (I8)."""
-        worst = self._parents[intended.parent].row.worst_px
-        px = intended.worst_px if intended.px is None else intended.px
-        if px <= 0 or intended.worst_px <= 0:
-            return "no_price: an order without a bound"
-        for one in (px, intended.worst_px):
+    def _within_price(self, intended: ChildIntended, parent: Parent, _now_ns: int) -> str:
+        """No price worse than the parent allows (I8); so none without a limit either."""
+        worst = parent.row.worst_px
+        if intended.px is None:
+            return "no_price: an order that the venue may fill at any price"
+        for one in (intended.px, intended.worst_px):
             if one > worst if intended.side is Side.BUY else one < worst:
                 return f"over_price: {one} is worse than {worst}"
         return ""
 
-    def _by_state(self, intended: ChildIntended, _now_ns: int) -> str:
+    def _by_state(self, intended: ChildIntended, _parent: Parent, _now_ns: int) -> str:
         """Reduce-only and the kill switch let pass what brings the position nearer to nothing."""
-        if self._state == "normal":
+        if self._count.state == "normal":
             return ""
-        held = self._positions.get((intended.account, intended.symbol), _ZERO)
-        out = _ZERO
-        for child in self._children.values():
-            row = child.row
-            same = (row.account, row.symbol, row.side) == (
-                intended.account,
-                intended.symbol,
-                intended.side,
-            )
-            if child.live and same and row.key != intended.key:
-                out = _EXACT.add(out, max(_ZERO, _EXACT.subtract(row.qty, child.filled)))
-        room = -held if intended.side is Side.BUY else held
-        if _EXACT.add(out, intended.qty) <= room:
+        held = self._count.positions.get((intended.account, intended.symbol), ZERO)
+        room = EXACT.minus(held) if intended.side is Side.BUY else held
+        if EXACT.add(self._out_too(intended), intended.qty) <= room:
             return ""
-        return f"risk_{self._state}: {self._reason}"
+        return f"risk_{self._count.state}: {self._count.reason}"
 
-    def _by_scope(self, intended: ChildIntended, _now_ns: int) -> str:
-        for scope in (("", ""), (intended.venue, ""), (intended.venue, intended.account)):
-            if scope in self._shut:
-                return f"gate_shut: {self._shut[scope]}"
-        if (intended.venue, intended.account) not in self._opened:
-            return "gate_shut: not reconciled yet"
-        return ""
+    def _out_too(self, intended: ChildIntended) -> Decimal:
+        """What other orders the same way may still trade, at all venues."""
+        total = ZERO
+        for child in self._count.children.values():
+            row = child.row
+            same = (
+                row.account == intended.account
+                and row.symbol == intended.symbol
+                and row.side is intended.side
+            )
+            if same and row.key != intended.key:
+                total = EXACT.add(total, child.out)
+        return total
+
+    def _by_scope(self, intended: ChildIntended, _parent: Parent, _now_ns: int) -> str:
+        place = (intended.venue, intended.account)
+        for scope in (EVERYWHERE, (intended.venue, ""), ("", intended.account), place):
+            if why := self._faults.get(scope) or self._shut.get(scope):
+                return f"gate_shut: {why}"
+        return "" if place in self._opened else "gate_shut: not reconciled yet"
