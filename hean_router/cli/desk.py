@@ -256,7 +256,7 @@ def strategies(state: Path | None, as_json: bool, what: str, name: str, given: l
     for one in given:
         key, equals, value = one.partition("=")
         if not equals:
-            raise CommandError(f"--param {one!r} is not NAME=VALUE", "such as hurdle_bps=2")
+            raise CommandError(f"--param {one!r} is not NAME=VALUE", "such as rebalance_bps=2")
         params[key] = value
 
     def work(client: Client) -> None:

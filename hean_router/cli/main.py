@@ -34,6 +34,13 @@ app = typer.Typer(
 )
 
 app.add_typer(db.app)
+arb = typer.Typer(
+    name="arb",
+    help="Arbitrage between venues: look, or let the router that runs here do it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(arb)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Folder of router.toml and venues.toml.")
@@ -489,7 +496,7 @@ def keys(
     desk.keys(state, as_json, what, key_id=key_id, account=account, scopes=names(scopes), name=name)
 
 
-@app.command(epilog="Example: hean strategy start arb --param hurdle_bps=2")
+@app.command(epilog="Example: hean strategy start arb --param rebalance_bps=2")
 def strategy(
     what: Annotated[str, typer.Argument(help="list, start or stop.")] = "list",
     name: Annotated[str, typer.Argument(help="Which; see `hean strategy list`.")] = "",
@@ -501,6 +508,45 @@ def strategy(
     from hean_router.cli import desk
 
     desk.strategies(state, as_json, what, name, param or [])
+
+
+@arb.command(
+    epilog="Examples: hean arb scan BTC/USDT ETH/USDT; hean arb scan --param z=2 --json. "
+    "Nothing that crosses is an answer too: exit code 0, and why not."
+)
+def scan(
+    symbols: Annotated[
+        list[str] | None, typer.Argument(help="Default: those of the configuration.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="name=value: rebalance_bps, z, sigma_bps…")
+    ] = None,
+    venues: VenuesOption = "",
+    timeout: Patience = 15.0,
+    venues_from: VenuesFrom = None,
+    config: ConfigOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Net edge, size, capacity and age of every two venues, and why not.  Without keys."""
+    from hean_router.cli import arb as cli
+    from hean_router.cli.live import go
+
+    settings, chosen = load_targets(config, venues, venues_from)
+    params = cli.params_of(param or [], symbols or cli.spot(settings.feeds.symbols))
+    cli.show(go(cli.from_venues(settings, chosen, params, timeout)), as_json=as_json)
+
+
+@arb.command(name="run", epilog="Example: hean arb run arb --param max_notional_quote=500")
+def arb_run(
+    name: Annotated[str, typer.Argument(help="The strategy; see `hean strategy list`.")] = "arb",
+    param: Annotated[list[str] | None, typer.Option(help="name=value, over the default.")] = None,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start an arbitrage strategy of the router that runs here; `hean strategy stop` ends it."""
+    from hean_router.cli import desk
+
+    desk.strategies(state, as_json, "start", name, param or [])
 
 
 @app.command(

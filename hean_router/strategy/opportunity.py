@@ -7,7 +7,7 @@ walked in units of base that really changes hands (fees in base are inside), wit
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Struct
 
@@ -115,6 +115,14 @@ class Opportunity(Struct, frozen=True, kw_only=True):
     taken: bool
     code: str = ""
     why_not: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs: decimals are plain text."""
+        out: dict[str, Any] = {"symbol": str(self.pair)}
+        for name in self.__struct_fields__[1:]:
+            value = getattr(self, name)
+            out[name] = plain(value) if isinstance(value, Decimal) else value
+        return out
 
 
 def hurdle_bps(params: ScanParams, view: View, buy: str, sell: str) -> Decimal:
