@@ -347,12 +347,14 @@ def _beyond(parent: ApiParent, fill: Fill) -> bool:
 
 @check
 def positions_add_up(history: History) -> Iterator[str]:
-    """[I15] A position is the signed sum of the venue's fills."""
+    """[I15] A position is the signed sum of the venue's fills, less fees charged in its base."""
     sums: dict[tuple[str, str, str], Decimal] = {}
     for fill in history.fills:
         if fill.account in history.api.accounts:
             name = (fill.venue, fill.account, fill.symbol)
             signed = fill.qty if fill.side == "buy" else -fill.qty
+            if fill.fee_asset == fill.symbol.partition("/")[0]:
+                signed = EXACT.subtract(signed, fill.fee)
             sums[name] = EXACT.add(sums.get(name, ZERO), signed)
     for name in sorted(sums.keys() | history.api.positions.keys()):
         ours, theirs = history.api.positions.get(name, ZERO), sums.get(name, ZERO)

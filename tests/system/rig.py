@@ -1,0 +1,290 @@
+"""The whole system as people run it: `hean sim` and `hean run`, processes on loopback, and a judge.
+
+with Rig(folder, seed=7) as rig:
+    rig.start_router()
+    ...                       # drive it by HTTP
+    rig.judge(collected)      # raises AssertionError with every sentence of the checker
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from hean_router.client import AsyncClient
+from hean_router.client.calls import ApiError
+from tests.checker.checks import run as check
+from tests.checker.history import read, summary
+
+HEAN = (sys.executable, "-m", "hean_router.cli")
+VENUES = ("binance", "bybit", "kraken", "okx")
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+RATES = "USDT/USD"
+START_S = 60  # on a busy machine
+# What is tested is not how fast a person may type; every other limit stays as it is delivered.
+HASTE = {
+    "HEAN_LIMITS__DUPLICATE_WINDOW_MS": "0",
+    "HEAN_LIMITS__EACH_ACCOUNT__PARENTS_PER_SECOND": "off",
+    "HEAN_LIMITS__EACH_ACCOUNT__PARENTS_PER_MINUTE": "off",
+    "HEAN_LIMITS__EACH_ACCOUNT__ORDERS_PER_SECOND": "off",
+    "HEAN_LIMITS__EACH_ACCOUNT__ORDERS_PER_MINUTE": "off",
+}
+
+
+class Child:
+    """A process of ours: its first line, what it says to standard error, its end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        before: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
+        with self.out.open("ab") as out, self.err.open("ab") as err:
+            self._from = out.tell()
+            self.process = subprocess.Popen(
+                [*HEAN, *words],
+                stdout=out,
+                stderr=err,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **env},
+                preexec_fn=before,
+            )
+
+    def first_line(self) -> Any:
+        """Wait for it."""
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            with self.out.open("rb") as out:
+                out.seek(self._from)
+                line = out.readline()
+            if line.endswith(b"\n"):
+                return json.loads(line)
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"{self.name} did not start: {self.said()}")
+
+    def said(self) -> str:
+        """The end of its standard error."""
+        return self.err.read_text(errors="replace")[-3000:]
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self) -> None:
+        """SIGINT, as Ctrl-C; killed where that does not help."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not stop: {self.said()}") from None
+
+
+class Rig:
+    """Simulators, a router, and everything they write, in one folder.
+
+    `apart` gives each venue a process of its own, so that one can be killed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        venues: Sequence[str] = VENUES,
+        symbols: Sequence[str] = SYMBOLS,
+        limits: str = "x50",
+        apart: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder, self.seed, self.symbols, self.limits = folder, seed, symbols, limits
+        self.venues, self.apart = venues, apart
+        self.env = {
+            "HEAN_API__PORT": "0",
+            "HEAN_FEEDS__SYMBOLS": json.dumps(list(symbols)),
+            "XDG_STATE_HOME": str(folder / "home"),
+            **HASTE,
+            **(env or {}),
+        }
+        self.logs, self.state = folder / "logs", folder / "state"
+        self.journal = self.state / "journal.sqlite3"
+        self.venues_file = folder / "venues.json"
+        self.sims: dict[str, Child] = {}
+        self.announced: dict[str, Any] = {}
+        self.router: Child | None = None
+        self.api = self.key = ""
+
+    def __enter__(self) -> "Rig":
+        print(f"seed {self.seed}, in {self.folder}")
+        try:
+            for group in [[one] for one in self.venues] if self.apart else [list(self.venues)]:
+                self._start_sim(group)
+            self.tell_venues(self.announced)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in [*self.sims.values(), *([self.router] if self.router else [])]:
+            if child.process.poll() is None:
+                child.kill()
+
+    def _start_sim(self, group: list[str]) -> None:
+        words = ["sim", *group, "--limits", self.limits, "--log", str(self.logs)]
+        words += ["--seed", str(self.seed), "--symbols", ",".join([*self.symbols, RATES])]
+        child = Child(self.folder, "sim-" + "-".join(group), words, self.env)
+        self.sims.update(dict.fromkeys(group, child))
+        self.announced |= child.first_line()["venues"]
+
+    def tell_venues(self, venues: Mapping[str, Any]) -> None:
+        """Write what the router is told of the venues."""
+        self.venues_file.write_text(json.dumps({"venues": venues}))
+
+    # ------------------------------------------------------------------------- the router
+
+    def start_router(
+        self, *, env: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
+    ) -> None:
+        """Run it on the state there is; returns once its API answers."""
+        words = ["run", "--mode", "live", "--venues-from", str(self.venues_file)]
+        words += ["--state", str(self.state), "--json"]
+        self.router = Child(self.folder, "router", words, {**self.env, **(env or {})}, before)
+        first = self.router.first_line()
+        assert "api" in first, first
+        self.api, self.key = first["api"], first["key"]
+
+    def client(self, key: str | None = None) -> AsyncClient:
+        """Of the router that runs now."""
+        return AsyncClient(self.api, self.key if key is None else key)
+
+    async def ready(self, client: AsyncClient, venues: Sequence[str] | None = None) -> None:
+        """Wait until every venue (of `venues`) takes orders and shows all its books."""
+
+        async def stands() -> bool:
+            found = (await client.read("venues"))["venues"]
+            standing = {one["venue"] for one in found if one["ready"] and _live(one["books"])}
+            return standing >= set(self.venues if venues is None else venues)
+
+        def _live(books: Mapping[str, str]) -> bool:
+            return set(books.values()) == {"live"}
+
+        await until(stands, START_S, "all venues to be ready", self)
+
+    # ------------------------------------------------------------------------- the judge
+
+    def judge(self, answers: Mapping[str, Any], *, journal: bool = True) -> str:
+        """Hold the answers against the venues' logs and the journal; what was looked at."""
+        path = self.folder / "api.json"
+        path.write_text(json.dumps(answers))
+        history = read(self.logs, path, self.journal if journal else None)
+        wrong = check(history)
+        told = "\n".join(wrong[:40]) + (f"\n… {len(wrong) - 40} more" if len(wrong) > 40 else "")
+        assert not wrong, f"seed {self.seed}, {self.folder}: {summary(history)}\n{told}"
+        return summary(history)
+
+    def hean(self, *words: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+        """A command of the same user: exit code, output, errors."""
+        done = subprocess.run(
+            [*HEAN, *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **self.env, **(env or {})},
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+
+# ------------------------------------------------------------------------- by HTTP
+
+
+async def until(
+    stands: Callable[[], Awaitable[bool]], within_s: float, what: str, rig: Rig
+) -> None:
+    """Wait for something that nobody announces; AssertionError after `within_s`."""
+    end = time.monotonic() + within_s
+    while not await stands():
+        router = rig.router
+        assert router is not None, "there is a router"
+        assert router.process.poll() is None, f"the router has ended: {router.said()}"
+        assert time.monotonic() < end, f"waited {within_s} s for {what}; {router.said()}"
+        await asyncio.sleep(0.1)
+
+
+async def pages(client: AsyncClient, what: str) -> list[Any]:
+    """Every page of `orders` or `fills`."""
+    out: list[Any] = []
+    cursor = None
+    while True:
+        page = await client.read(what, limit=500, cursor=cursor)
+        out += page[what]
+        if (cursor := page["next_cursor"]) is None:
+            return out
+
+
+async def working(client: AsyncClient) -> list[str]:
+    """Orders that have not ended, and why not."""
+    final = {"filled", "canceled", "rejected", "expired"}
+    return [
+        f"{one['id']} {one['status']} {[c['status'] for c in one['children']]}"
+        for one in await pages(client, "orders")
+        if one["status"] not in final
+    ]
+
+
+async def wind_up(client: AsyncClient, rig: Rig, within_s: float = 60) -> None:
+    """Cancel everything, and wait until nothing is left."""
+    await client.cancel_all()
+    left: list[str] = []
+
+    async def over() -> bool:
+        left[:] = await working(client)
+        return not left
+
+    try:
+        await until(over, within_s, "every order to end", rig)
+    except AssertionError as fault:
+        raise AssertionError(f"{fault}\nleft: {left[:10]}") from None
+
+
+async def collect(client: AsyncClient, **more: Any) -> dict[str, Any]:
+    """What the checker wants of the API."""
+    return {
+        "orders": await pages(client, "orders"),
+        "fills": await pages(client, "fills"),
+        "balances": (await client.balances())["balances"],
+        "positions": (await client.positions())["positions"],
+        **more,
+    }
+
+
+async def refused(asked: Awaitable[Any]) -> ApiError:
+    """The one typed error that a call must end with."""
+    try:
+        answer = await asked
+    except ApiError as fault:
+        return fault
+    raise AssertionError(f"taken: {answer!r}")
+
+
+async def mids(client: AsyncClient, symbols: Sequence[str]) -> dict[str, Decimal]:
+    """What each symbol is worth now."""
+    return {one: Decimal((await client.book(one, 1))["mid"]) for one in symbols}

@@ -1,0 +1,222 @@
+"""Parents of every kind over four venues from a seed, driven by HTTP, judged from outside.
+
+Real processes on loopback: what is wrong between the API's answers, the journal and what the venues
+wrote down is found by `tests/checker`, which imports nothing of the router.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from random import Random
+
+import pytest
+
+from hean_router.client.calls import ApiError
+from tests.system.rig import SYMBOLS, VENUES, Rig, collect, mids, wind_up
+
+WORKERS = 12
+LOTS = {"BTC/USDT": Decimal("0.001"), "ETH/USDT": Decimal("0.01"), "SOL/USDT": Decimal("0.1")}
+TICKS = {"BTC/USDT": Decimal("0.1"), "ETH/USDT": Decimal("0.1"), "SOL/USDT": Decimal("0.01")}
+USD = (60, 4_000)  # a parent's size
+# Refusals that this traffic may earn: the market moved, or a limit held.  Anything else is a fault.
+EARNED = {
+    "collar",
+    "below_minimum",
+    "nothing_to_route",
+    "no_live_book",
+    "insufficient_funds",
+    "limit_open_orders",
+    "limit_position",
+    "limit_gross_exposure",
+    "limit_net_exposure",
+    "self_cross",
+}
+
+
+class Dice:
+    """What is ordered, from the seed; prices are made from the mid of the moment."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+
+    def qty(self, symbol: str, mid: Decimal) -> Decimal:
+        lot, usd = LOTS[symbol], Decimal(self.rng.randint(*USD))
+        return max(lot, (usd / mid).quantize(lot, ROUND_DOWN))
+
+    def px(self, symbol: str, mid: Decimal, side: str, bps: int) -> str:
+        """A limit that is `bps` better for the other side than the mid; below zero: it rests."""
+        sign = 1 if side == "buy" else -1
+        return str((mid * (1 + Decimal(sign * bps) / 10_000)).quantize(TICKS[symbol]))
+
+    def order(self, symbol: str, mid: Decimal) -> tuple[str, dict]:
+        """Its kind, and the words for it."""
+        kind = self.rng.choice(sorted(KINDS))
+        side = self.rng.choice(("buy", "sell"))
+        fields = {"symbol": symbol, "side": side} | KINDS[kind](self, symbol, mid, side)
+        if self.rng.random() < 0.15:
+            fields["exclude"] = [self.rng.choice(VENUES)]
+        elif self.rng.random() < 0.15:
+            fields["include"] = self.rng.sample(VENUES, 2)
+        elif self.rng.random() < 0.1:
+            fields["max_share"] = Decimal("0.5")
+        return kind, fields
+
+
+def _limit(bps: tuple[int, int], life: str, **more) -> Callable:
+    def words(dice: Dice, symbol: str, mid: Decimal, side: str) -> dict:
+        return {
+            "quantity": dice.qty(symbol, mid),
+            "limit_price": dice.px(symbol, mid, side, dice.rng.randint(*bps)),
+            "time_in_force": life,
+            **more,
+        }
+
+    return words
+
+
+def _gtd(dice: Dice, symbol: str, mid: Decimal, side: str) -> dict:
+    soon = datetime.now(UTC) + timedelta(seconds=dice.rng.uniform(1.5, 4))
+    return _limit((-20, 2), "GTD", expire_time=soon)(dice, symbol, mid, side)
+
+
+def _by_qty(dice: Dice, symbol: str, mid: Decimal, side: str) -> dict:
+    return {"quantity": dice.qty(symbol, mid)}
+
+
+def _by_quote(dice: Dice, symbol: str, mid: Decimal, side: str) -> dict:
+    return {"quote_quantity": Decimal(dice.rng.randint(*USD))}
+
+
+def _limit_by_quote(dice: Dice, symbol: str, mid: Decimal, side: str) -> dict:
+    return {
+        "quote_quantity": Decimal(dice.rng.randint(*USD)),
+        "limit_price": dice.px(symbol, mid, side, 15),
+        "time_in_force": "IOC",
+    }
+
+
+KINDS: dict[str, Callable] = {
+    "market": _by_qty,
+    "market by quote": _by_quote,
+    "limit by quote": _limit_by_quote,
+    "ioc": _limit((-2, 20), "IOC"),
+    "fok": _limit((0, 20), "FOK"),
+    "gtc that takes": _limit((5, 20), "GTC"),
+    "gtc near": _limit((-3, 2), "GTC"),
+    "gtc far": _limit((-60, -20), "GTC"),
+    "gtd": _gtd,
+    "post-only near": _limit((-4, 0), "GTC", post_only=True),
+    "post-only that would take": _limit((8, 20), "GTC", post_only=True),
+}
+
+
+class Traffic:
+    """Workers that place and cancel until enough was taken."""
+
+    def __init__(self, rig: Rig, parents: int) -> None:
+        self.rig, self.parents = rig, parents
+        self.dice = Dice(rig.seed)
+        self.taken: list[str] = []
+        self.kinds: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.cancelled = 0
+        self.next = 0
+        self.px: dict[str, Decimal] = {}
+
+    async def drive(self, client) -> None:
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(self._watch(client))
+            crowd = [group.create_task(self._work(client)) for _ in range(WORKERS)]
+            await asyncio.gather(*crowd)
+            watch.cancel()
+
+    async def _watch(self, client) -> None:
+        while True:
+            self.px = await mids(client, SYMBOLS)
+            await asyncio.sleep(0.2)
+
+    async def _work(self, client) -> None:
+        rng = self.dice.rng
+        while not self.px:  # noqa: ASYNC110 - the watch tells nobody
+            await asyncio.sleep(0.02)
+        while len(self.taken) < self.parents and self.next < 3 * self.parents:
+            self.next += 1
+            name = f"s{self.rig.seed}-{self.next}"
+            symbol = rng.choice(SYMBOLS)
+            kind, fields = self.dice.order(symbol, self.px[symbol])
+            cancel, again = rng.random() < 0.25, rng.random() < 0.05
+            try:
+                order = await client.submit(
+                    client_order_id=name, wait_ms=rng.choice((0, 0, 300)), **fields
+                )
+            except ApiError as refusal:
+                if refusal.code not in EARNED:
+                    pytest.fail(f"{kind} {fields}: {refusal.status} {refusal.code} {refusal}")
+                self.refusals[f"{kind}: {refusal.code}"] += 1
+                continue
+            self.taken.append(name)
+            self.kinds[kind] += 1
+            if again:  # the answer was lost, say: asked again, it is the same order
+                assert (await client.submit(client_order_id=name, **fields)).id == order.id
+            if cancel and not order.is_final:
+                await asyncio.sleep(rng.random() * 0.1)
+                await self._cancel(client, order.id)
+
+    async def _cancel(self, client, order_id: str) -> None:
+        try:
+            await client.cancel(order_id)
+            self.cancelled += 1
+        except ApiError as refusal:
+            if refusal.code != "order_ended":
+                raise
+
+
+def test_a_table_of_kinds_is_whole():
+    """Every kind that the API takes is among them."""
+    dice, seen = Dice(1), set()
+    for make in KINDS.values():
+        words = make(dice, "BTC/USDT", Decimal(60_000), "buy")
+        seen |= {words.get("time_in_force", "market"), *(words.keys() & {"post_only"})}
+        seen |= words.keys() & {"quote_quantity"}
+    assert seen == {"market", "GTC", "GTD", "IOC", "FOK", "post_only", "quote_quantity"}
+
+
+@pytest.mark.parametrize(
+    ("seed", "parents"),
+    [
+        pytest.param(11, 150, marks=[pytest.mark.slow, pytest.mark.timeout(240)]),
+        pytest.param(12, 1_000, marks=[pytest.mark.slow, pytest.mark.timeout(480)]),
+        pytest.param(13, 1_000, marks=[pytest.mark.storm]),
+        pytest.param(14, 1_000, marks=[pytest.mark.storm]),
+    ],
+)
+def test_parents_of_all_kinds_add_up(seed, parents, tmp_path):
+    async def body(rig: Rig) -> None:
+        async with rig.client() as client:
+            await rig.ready(client)
+            began = time.monotonic()
+            traffic = Traffic(rig, parents)
+            await traffic.drive(client)
+            took_s = time.monotonic() - began
+            assert len(traffic.taken) >= parents, traffic.refusals
+            await wind_up(client, rig)
+            answers = await collect(client, submitted=traffic.taken)
+        print(rig.judge(answers))
+        print(f"{len(traffic.taken)} parents in {took_s:.1f} s: {dict(traffic.kinds)}")
+        print(f"{traffic.cancelled} cancelled; refused: {dict(traffic.refusals)}")
+        ends = Counter(one["status"] for one in answers["orders"])
+        venues = Counter(child["venue"] for one in answers["orders"] for child in one["children"])
+        print(f"ends: {dict(ends)}; children: {dict(venues)}")
+        # A test that nothing happened in would pass as well.
+        assert set(traffic.kinds) == set(KINDS)
+        assert set(venues) == set(VENUES)
+        assert ends.keys() >= {"filled", "canceled", "expired"}
+
+    with Rig(tmp_path, seed=seed) as rig:
+        rig.start_router()
+        asyncio.run(body(rig))
+        rig.router.stop()
+        assert "Traceback" not in rig.router.said(), rig.router.said()
