@@ -1,6 +1,5 @@
 """`hean db`: the query tables up, down, anew and compared; the journal copied and put back."""
 
-import asyncio
 import importlib
 import sqlite3
 import tempfile
@@ -187,6 +186,8 @@ def restore(
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
     return asyncio.run(work)
 
 
