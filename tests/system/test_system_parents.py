@@ -51,10 +51,17 @@ class Dice:
         sign = 1 if side == "buy" else -1
         return str((mid * (1 + Decimal(sign * bps) / 10_000)).quantize(TICKS[symbol]))
 
-    def order(self, symbol: str, mid: Decimal) -> tuple[str, dict]:
+    def side(self, number: int) -> str:
+        """Mostly one side for a while, then the other: our own orders stand in each other's way,
+        and what is denied for it (`self_cross`) is no traffic.
+        """
+        turn = number // 60 % 2 if self.rng.random() < 0.85 else self.rng.randrange(2)
+        return ("buy", "sell")[turn]
+
+    def order(self, number: int, symbol: str, mid: Decimal) -> tuple[str, dict]:
         """Its kind, and the words for it."""
         kind = self.rng.choice(sorted(KINDS))
-        side = self.rng.choice(("buy", "sell"))
+        side = self.side(number)
         fields = {"symbol": symbol, "side": side} | KINDS[kind](self, symbol, mid, side)
         if self.rng.random() < 0.15:
             fields["exclude"] = [self.rng.choice(VENUES)]
@@ -146,8 +153,8 @@ class Traffic:
             self.next += 1
             name = f"s{self.rig.seed}-{self.next}"
             symbol = rng.choice(SYMBOLS)
-            kind, fields = self.dice.order(symbol, self.px[symbol])
-            cancel, again = rng.random() < 0.25, rng.random() < 0.05
+            kind, fields = self.dice.order(self.next, symbol, self.px[symbol])
+            cancel, again = rng.random() < 0.6, rng.random() < 0.05
             try:
                 order = await client.submit(
                     client_order_id=name, wait_ms=rng.choice((0, 0, 300)), **fields
@@ -162,7 +169,7 @@ class Traffic:
             if again:  # the answer was lost, say: asked again, it is the same order
                 assert (await client.submit(client_order_id=name, **fields)).id == order.id
             if cancel and not order.is_final:
-                await asyncio.sleep(rng.random() * 0.1)
+                await asyncio.sleep(rng.random() * 0.3)
                 await self._cancel(client, order.id)
 
     async def _cancel(self, client, order_id: str) -> None:
@@ -208,12 +215,15 @@ def test_parents_of_all_kinds_add_up(seed, parents, tmp_path):
         print(f"{len(traffic.taken)} parents in {took_s:.1f} s: {dict(traffic.kinds)}")
         print(f"{traffic.cancelled} cancelled; refused: {dict(traffic.refusals)}")
         ends = Counter(one["status"] for one in answers["orders"])
+        split = sum(len(one["children"]) > 1 for one in answers["orders"])
         venues = Counter(child["venue"] for one in answers["orders"] for child in one["children"])
-        print(f"ends: {dict(ends)}; children: {dict(venues)}")
+        print(f"ends: {dict(ends)}; children: {dict(venues)}; over several: {split}")
         # A test that nothing happened in would pass as well.
         assert set(traffic.kinds) == set(KINDS)
         assert set(venues) == set(VENUES)
         assert ends.keys() >= {"filled", "canceled", "expired"}
+        assert ends["filled"] > parents / 3
+        assert split > parents / 20
 
     with Rig(tmp_path, seed=seed) as rig:
         rig.start_router()
