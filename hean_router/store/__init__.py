@@ -6,7 +6,16 @@ from hean_router.store.journal_file import (
     JournalError,
     JournalOwned,
     owner_of,
+    tail,
     verify,
 )
 
-__all__ = ["Journal", "JournalDamaged", "JournalError", "JournalOwned", "owner_of", "verify"]
+__all__ = [
+    "Journal",
+    "JournalDamaged",
+    "JournalError",
+    "JournalOwned",
+    "owner_of",
+    "tail",
+    "verify",
+]

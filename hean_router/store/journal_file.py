@@ -3,6 +3,13 @@
 One table of rows, gap-free and chained by hash, in SQLite: WAL, every commit flushed (`full`) or
 left to the system (`relaxed`: survives kill -9, not a power failure).  One process owns it, by a
 lock on a file beside it; a process that has lost it is refused by its epoch.
+
+The chain shows any change, removal or reordering of rows; a head that is noted at every opening
+and closing shows that the last rows were cut off, as far as it had been noted.
+
+A later format of rows comes with a lift for each kind that changed (`LIFTS`).  Rows are never
+rewritten: each is lifted as it is read, from the format in force when it was written.  A field
+with a default needs no lift, and no new format.
 """
 
 import errno
@@ -10,16 +17,20 @@ import fcntl
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Final, Self, TypeAlias, get_args
+from urllib.parse import quote
 
 import msgspec
 
 from hean_router.domain.errors import HeanError
 from hean_router.domain.record import Row, decode, encode, kind_of
 
-FORMAT = 1  # of the file
+FORMAT = 1  # of the rows that this program writes
+# What makes a row's JSON of one format a row's JSON of the next, by that format and the row's kind.
+Lift: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+LIFTS: dict[int, Mapping[str, Lift]] = {}
 START = bytes(32)
 SLICE = 1_000  # rows read at once
 _SCHEMA = """
@@ -30,10 +41,14 @@ CREATE TABLE rows (
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PRAGMAS = {"full": "FULL", "relaxed": "NORMAL"}
+_KINDS: Final = frozenset(one.__struct_config__.tag for one in get_args(Row))
+# Inline on the loop that keeps the books: nobody else writes, so nobody is waited for long.
+_PATIENCE_S = 0.25
 
 
 class JournalError(HeanError):
-    """Rows could not be written or read; what was there is as it was."""
+    """Rows could not be written or read; what was there is as it was, and it may be tried again."""
 
 
 class JournalDamaged(JournalError):
@@ -47,7 +62,7 @@ class JournalDamaged(JournalError):
 
 
 class JournalOwned(JournalError):
-    """Another process owns the journal."""
+    """Another process owns the journal, or the file is not the one that was opened: final."""
 
 
 def chained(before: bytes, seq: int, kind: str, body: bytes) -> bytes:
@@ -63,7 +78,8 @@ def chained(before: bytes, seq: int, kind: str, body: bytes) -> bytes:
 class Journal:
     """An open journal that this process owns.
 
-    `tag` are the installation's three letters, made with the file; `epoch` rises with every owner.
+    `tag` are the installation's three letters, made with the file; `epoch` rises with every owner;
+    `seq` numbers the last row; `sync` is `full`, `relaxed` or `memory`.
     """
 
     def __init__(self, db: sqlite3.Connection, sync: str, lock: int | None, path: str) -> None:
@@ -71,9 +87,9 @@ class Journal:
         self._db, self._lock = db, lock
         self.tag = self._meta("tag")
         self.epoch = int(self._meta("epoch"))
-        last = db.execute("SELECT seq, hash FROM rows ORDER BY seq DESC LIMIT 1").fetchone()
-        self.seq: int = 0 if last is None else last[0]
-        self._hash: bytes = START if last is None else bytes(last[1])
+        self.seq, self._hash = _head(db)
+        self._unsure = False  # whether the last append may have been written after all
+        self._files = {} if lock is None else {one: _identity(one) for one in (path, f"{path}-wal")}
 
     # ------------------------------------------------------------------------- opening
 
@@ -81,16 +97,24 @@ class Journal:
     def open(cls, path: Path, *, sync: str = "full", entropy: bytes = b"") -> Self:
         """Own the journal at `path`, made if it is not there; `entropy` makes its tag.
 
-        Raises `JournalOwned` if another process does, `JournalError` for a file that cannot be
-        used.  The chain is proven as `rows` are read, not here.
+        Raises `JournalOwned` if another process does, `JournalDamaged` if rows were cut off,
+        `JournalError` for a file that cannot be used.  The chain is proven as `rows` are read.
         """
+        if sync not in _PRAGMAS:
+            raise JournalError(f"no sync mode {sync!r}", f"use {' or '.join(_PRAGMAS)}")
+        path = path.absolute()
         lock = _own(path.with_name(path.name + ".lock"))
         try:
-            db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+            # Made before SQLite opens it: a journal holds all there is to know of an account.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            _settle(path.parent)
+            db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
             return cls._opened(db, sync, lock, str(path), entropy or os.urandom(8))
-        except sqlite3.Error as fault:
+        except OSError as fault:
             os.close(lock)
-            raise JournalError(f"{path}: {fault}", "name another --state, or mend it") from None
+            raise JournalError(
+                f"{path}: {fault.strerror}", "name a --state folder that can be written"
+            ) from None
         except BaseException:
             os.close(lock)
             raise
@@ -99,32 +123,33 @@ class Journal:
     def memory(cls, *, entropy: bytes = b"journal.") -> Self:
         """One that ends with the process, for tests and simulation."""
         db = sqlite3.connect(":memory:", isolation_level=None)
-        return cls._opened(db, "full", None, ":memory:", entropy)
+        return cls._opened(db, "memory", None, ":memory:", entropy)
 
     @classmethod
     def _opened(
         cls, db: sqlite3.Connection, sync: str, lock: int | None, path: str, entropy: bytes
     ) -> Self:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(f"PRAGMA synchronous = {'FULL' if sync == 'full' else 'NORMAL'}")
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found > FORMAT:
-            raise JournalError(
-                f"{path}: written by a newer program (format {found}, this one knows {FORMAT})",
-                "use that program, or a newer one",
-            )
-        db.execute("BEGIN IMMEDIATE")
-        if found == 0:
-            if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                db.execute("ROLLBACK")
-                raise JournalError(f"{path}: a database, but no journal", "name another --state")
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                db.execute(statement)
-            db.execute("INSERT INTO meta VALUES ('tag', ?), ('epoch', '0')", (_tag(entropy),))
-            db.execute(f"PRAGMA user_version = {FORMAT}")
-        db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'epoch'")
-        db.execute("COMMIT")
-        return cls(db, sync, lock, path)
+        try:
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if lock is not None and mode != "wal":
+                raise JournalError(
+                    f"{path}: this file system has no write-ahead log", "use a local disk"
+                )
+            db.execute(f"PRAGMA synchronous = {_PRAGMAS.get(sync, 'OFF')}")
+            db.execute("PRAGMA fullfsync = ON")  # where the system's fsync only asks the disk to
+            db.execute("BEGIN IMMEDIATE")
+            _prepare(db, path, entropy)
+            _prove_head(db, path)
+            _note_head(db)
+            db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'epoch'")
+            db.execute("COMMIT")
+            return cls(db, sync, lock, path)
+        except sqlite3.Error as fault:
+            db.close()
+            raise _error(path, fault, 0) from None
+        except BaseException:
+            db.close()
+            raise
 
     def _meta(self, name: str) -> str:
         found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
@@ -137,7 +162,8 @@ class Journal:
     def append(self, rows: Sequence[Row]) -> int:
         """Write `rows` in one transaction; the number of the last.
 
-        Raises `JournalError`, and then has written none of them: they may be given again.
+        Raises `JournalError`, and then has written none of them: they may be given again.  (If the
+        machine dies after that, rows of an append that failed at the disk may yet be found.)
         """
         if not rows:
             return self.seq
@@ -148,27 +174,52 @@ class Journal:
             kind, body = kind_of(row), encode(row)
             found = chained(found, seq, kind, body)
             values.append((seq, row.at_ns, kind, body, found))
+        self._must_be_there()
         db = self._db
         try:
             db.execute("BEGIN IMMEDIATE")
-            owner = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
-            if int(owner[0]) != self.epoch:
-                raise JournalOwned(
-                    f"{self.path}: taken over by another process (epoch {owner[0]}, "
-                    f"ours is {self.epoch})",
-                    "one router owns a journal: stop this one",
-                )
+            self._must_own()
             db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", values)
             db.execute("COMMIT")
-        except (sqlite3.Error, JournalOwned) as fault:
+        except sqlite3.Error as fault:
             self._roll_back()
-            if isinstance(fault, JournalOwned):
-                raise
-            raise JournalError(f"{self.path}: {fault}", _fix(fault)) from None
-        self.seq, self._hash = seq, found
+            raise _error(self.path, fault, self.seq) from None
+        except BaseException:  # a row that cannot be stored, an interrupt
+            self._roll_back()
+            raise
+        self.seq, self._hash, self._unsure = seq, found, False
         return seq
 
+    def _must_own(self) -> None:
+        """In the transaction: nobody else has taken it over, and it ends where we left it."""
+        epoch, last = self._db.execute(
+            "SELECT value, (SELECT max(seq) FROM rows) FROM meta WHERE name = 'epoch'"
+        ).fetchone()
+        if int(epoch) != self.epoch:
+            raise JournalOwned(
+                f"{self.path}: taken over by another process (epoch {epoch}, ours is {self.epoch})",
+                "one router owns a journal: stop this one",
+            )
+        if (last or 0) != self.seq:
+            if not self._unsure or (last or 0) < self.seq:
+                raise JournalOwned(
+                    f"{self.path}: ends at row {last}, and we wrote {self.seq}",
+                    "something else writes it: stop it, then see `hean db check`",
+                )
+            # Of an append that was told to have failed.
+            self._db.execute("DELETE FROM rows WHERE seq > ?", (self.seq,))
+
+    def _must_be_there(self) -> None:
+        """A file that was deleted or replaced would take rows that nobody finds again."""
+        for path, identity in self._files.items():
+            if _identity(path) != identity:
+                raise JournalOwned(
+                    f"{path}: was deleted or replaced while in use",
+                    "stop this router, put the file back, and start it again",
+                )
+
     def _roll_back(self) -> None:
+        self._unsure = True
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -176,7 +227,14 @@ class Journal:
             return  # SQLite has rolled back by itself
 
     def close(self) -> None:
-        """Let it go."""
+        """Note where it ends, and let it go."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._must_own()
+            _note_head(self._db)
+            self._db.execute("COMMIT")
+        except (sqlite3.Error, JournalError):
+            self._roll_back()  # a mark that is missing makes nothing wrong
         self._db.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -187,45 +245,37 @@ class Journal:
     def rows(self, after: int = 0) -> Iterator[tuple[int, Row]]:
         """Rows above `after` with their numbers, proven against the chain as they are read.
 
-        Raises `JournalDamaged` at the first that does not hold.
+        Rows may be appended meanwhile.  Raises `JournalDamaged` at the first that does not hold.
         """
         yield from read(self._db, self.path, after)
 
 
 def read(db: sqlite3.Connection, path: str, after: int = 0) -> Iterator[tuple[int, Row]]:
-    """Rows above `after`, each proven to follow the one before it."""
-    before = START
-    if after:
-        found = db.execute("SELECT hash FROM rows WHERE seq = ?", (after,)).fetchone()
-        if found is None:
-            return
-        before = bytes(found[0])
+    """Rows above `after`, each proven to follow the one before it; none if `after` is not there."""
     expected = after + 1
-    while True:
-        slice_ = db.execute(
-            "SELECT seq, kind, body, hash FROM rows WHERE seq >= ? ORDER BY seq LIMIT ?",
-            (expected, SLICE),
-        ).fetchall()
-        for seq, kind, body, told in slice_:
-            if seq != expected:
-                raise JournalDamaged(f"{path}: row {expected} is missing", expected)
-            before = chained(before, seq, kind, bytes(body))
-            if before != bytes(told):
-                raise JournalDamaged(f"{path}: row {seq} is not what was written", seq)
-            yield seq, _decoded(path, seq, kind, bytes(body))
-            expected += 1
-        if len(slice_) < SLICE:
-            return
-
-
-def _decoded(path: str, seq: int, kind: str, body: bytes) -> Row:
     try:
-        return decode(body)
-    except msgspec.MsgspecError as fault:
-        raise JournalError(
-            f"{path}: row {seq} ({kind}) cannot be read: {fault}",
-            "it was written by another version of this program: use that one",
-        ) from None
+        before = _hash_at(db, after)
+        formats = _formats(db)
+        while before:
+            slice_ = db.execute(
+                "SELECT seq, at_ns, kind, body, hash FROM rows WHERE seq >= ? ORDER BY seq LIMIT ?",
+                (expected, SLICE),
+            ).fetchall()
+            for seq, at_ns, kind, body, told in slice_:
+                if seq != expected:
+                    raise JournalDamaged(f"{path}: row {expected} is missing", expected)
+                before = chained(before, seq, kind, body)
+                if before != told:
+                    raise JournalDamaged(f"{path}: row {seq} is not what was written", seq)
+                row = _decoded(path, seq, kind, body, _format_of(seq, formats))
+                if row.at_ns != at_ns:  # the one column that is not hashed itself
+                    raise JournalDamaged(f"{path}: row {seq} is not what was written", seq)
+                yield seq, row
+                expected += 1
+            if len(slice_) < SLICE:
+                return
+    except sqlite3.Error as fault:
+        raise _error(path, fault, expected) from None
 
 
 def verify(path: Path) -> tuple[int, str]:
@@ -235,15 +285,140 @@ def verify(path: Path) -> tuple[int, str]:
     """
     if not path.is_file():
         raise JournalError(f"there is no journal at {path}", "name it with --state")
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
     try:
+        db.execute("BEGIN")  # one moment of it, whoever writes meanwhile
+        _must_know(db, str(path))
         count = sum(1 for _ in read(db, str(path)))
-        last = db.execute("SELECT hash FROM rows ORDER BY seq DESC LIMIT 1").fetchone()
-    except sqlite3.DatabaseError as fault:
-        raise JournalDamaged(f"{path}: {fault}", 0) from None
+        _prove_head(db, str(path))
+        found = _head(db)[1]
+    except sqlite3.Error as fault:
+        raise _error(str(path), fault, 0) from None
     finally:
         db.close()
-    return count, "" if last is None else bytes(last[0]).hex()
+    return count, "" if found == START else found.hex()
+
+
+def tail(path: Path, count: int = 20) -> list[tuple[int, Row]]:
+    """The last `count` rows of a journal, owned by whomever, proven among themselves."""
+    if not path.is_file():
+        raise JournalError(f"there is no journal at {path}", "name it with --state")
+    db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    try:
+        db.execute("BEGIN")
+        _must_know(db, str(path))
+        return list(read(db, str(path), max(0, _head(db)[0] - count)))
+    except sqlite3.Error as fault:
+        raise _error(str(path), fault, 0) from None
+    finally:
+        db.close()
+
+
+# ------------------------------------------------------------------------- what is in the file
+
+
+def _must_know(db: sqlite3.Connection, path: str) -> int:
+    """The file's format; raises `JournalError` for one that is newer or no journal's."""
+    found = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if found > FORMAT:
+        raise JournalError(
+            f"{path}: written by a newer program (format {found}, this one knows {FORMAT})",
+            "use that program, or a newer one",
+        )
+    if found == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise JournalError(f"{path}: a database, but no journal", "name another --state")
+    return found
+
+
+def _prepare(db: sqlite3.Connection, path: str, entropy: bytes) -> None:
+    """Make the tables in a new file; in an older one, note from which row on this format holds."""
+    found = _must_know(db, path)
+    if found == FORMAT:
+        return
+    if found == 0:
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            db.execute(statement)
+        db.execute("INSERT INTO meta VALUES ('tag', ?), ('epoch', '0')", (_tag(entropy),))
+    first = _head(db)[0] + 1
+    # Overwrites nothing that counts: a format that was never written in has no rows.
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"format {FORMAT}", str(first)))
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _head(db: sqlite3.Connection) -> tuple[int, bytes]:
+    last = db.execute("SELECT seq, hash FROM rows ORDER BY seq DESC LIMIT 1").fetchone()
+    return (0, START) if last is None else (last[0], last[1])
+
+
+def _hash_at(db: sqlite3.Connection, seq: int) -> bytes:
+    """The hash of a row, empty if it is not there."""
+    if seq == 0:
+        return START
+    found = db.execute("SELECT hash FROM rows WHERE seq = ?", (seq,)).fetchone()
+    return b"" if found is None else bytes(found[0])
+
+
+def _note_head(db: sqlite3.Connection) -> None:
+    seq, found = _head(db)
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('head', ?)", (f"{seq} {found.hex()}",))
+
+
+def _prove_head(db: sqlite3.Connection, path: str) -> None:
+    """It reaches at least as far as when it was last opened or closed."""
+    noted = db.execute("SELECT value FROM meta WHERE name = 'head'").fetchone()
+    if noted is None:
+        return
+    seq, _, found = noted[0].partition(" ")
+    if _hash_at(db, int(seq)).hex() != found:
+        last = _head(db)[0]
+        raise JournalDamaged(
+            f"{path}: its last rows are missing or changed (ends at {last}, had reached {seq})",
+            min(last + 1, int(seq)),
+        )
+
+
+def _formats(db: sqlite3.Connection) -> list[tuple[int, int]]:
+    """First rows and formats, falling."""
+    noted = db.execute("SELECT name, value FROM meta WHERE name GLOB 'format *'").fetchall()
+    spans = {int(name.partition(" ")[2]): int(first) for name, first in noted}
+    return sorted(((first, one) for one, first in spans.items()), reverse=True)
+
+
+def _format_of(seq: int, formats: list[tuple[int, int]]) -> int:
+    return next((one for first, one in formats if seq >= first), 1)
+
+
+def _decoded(path: str, seq: int, kind: str, body: bytes, written: int) -> Row:
+    try:
+        if written < FORMAT:
+            body = _lifted(kind, body, written)
+        elif kind not in _KINDS:
+            raise JournalError(
+                f"{path}: row {seq} is a {kind!r}, which this program does not know",
+                "it was written by a newer version: use that one",
+            )
+        row = decode(body)
+    except msgspec.MsgspecError as fault:
+        raise JournalError(
+            f"{path}: row {seq} ({kind}) cannot be read: {fault}",
+            "it was written by another version of this program: use that one",
+        ) from None
+    if written == FORMAT and kind_of(row) != kind:
+        raise JournalDamaged(f"{path}: row {seq} is a {kind_of(row)}, told to be a {kind}", seq)
+    return row
+
+
+def _lifted(kind: str, body: bytes, written: int) -> bytes:
+    row: dict[str, Any] = msgspec.json.decode(body)
+    for one in range(written, FORMAT):
+        lift = LIFTS.get(one, {}).get(kind)
+        if lift is not None:
+            row = lift(row)
+            kind = str(row["row"])
+    return msgspec.json.encode(row)
+
+
+# ------------------------------------------------------------------------- who owns it
 
 
 def owner_of(path: Path) -> str:
@@ -289,12 +464,39 @@ def _tag(entropy: bytes) -> str:
     return "".join(letters)
 
 
-def _fix(fault: sqlite3.Error) -> str:
-    words = str(fault)
-    if "full" in words:
-        return "free some disk; orders go on by themselves"
-    if "readonly" in words or "read-only" in words:
-        return "make the state folder writable"
-    if "locked" in words:
-        return "another program holds the file: close it"
-    return "see the disk; `hean db check` tells how the journal is"
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return found.st_dev, found.st_ino
+
+
+def _settle(folder: Path) -> None:
+    """A file that was made is found again after a power cut."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _error(path: str, fault: sqlite3.Error, seq: int) -> JournalError:
+    """What SQLite says, in words, and what to do."""
+    code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
+    match code:
+        case sqlite3.SQLITE_FULL:
+            what, fix = "the disk is full", "free some disk; orders go on by themselves"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            what, fix = "it may not be written", "make the state folder and its files writable"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            what, fix = "another program holds it locked", "close that program"
+        case sqlite3.SQLITE_CANTOPEN:
+            what, fix = "it cannot be opened", "make the state folder writable"
+        case sqlite3.SQLITE_IOERR:
+            what, fix = "the disk failed", "see the disk; orders go on when it takes rows again"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return JournalDamaged(f"{path}: the file is damaged ({fault})", seq)
+        case _:
+            what, fix = "it cannot be used", "see the disk; `hean db check` tells how it is"
+    return JournalError(f"{path}: {what} ({fault})", fix)

@@ -219,6 +219,7 @@ F, C, X, OPEN, J = (
         ([told("h1", C), told("h1", C, "1")], "9"),  # asked, and told
         ([told("h1", C, "2")], "8"),  # the fills will come
         ([told("h1", C, "2"), fill(qty="2")], "8"),  # and count once
+        ([told("h1", C, "2"), told("h1", C, "1")], "8"),  # its word never falls
         ([fill(qty="2"), told("h1", C, "2")], "8"),
         ([told("h1", F)], "4"),  # FILLED needs no number
         ([told("h1", OPEN, "1")], "4"),  # open: how much so far bounds nothing
