@@ -24,7 +24,6 @@ from hean_router.domain.errors import ConfigError, HeanError
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.order import ChildOrder, Credentials
 from hean_router.domain.record import NonceReserved, Row
-from hean_router.domain.scale import plain
 from hean_router.domain.venue import Fees
 from hean_router.engine import Engine, Policy, Started
 from hean_router.portfolio import exposure
@@ -40,7 +39,7 @@ from hean_router.store import Journal
 from hean_router.store.feeder import Feeder
 from hean_router.store.schema import upgrade
 from hean_router.store.urls import JOURNAL_FILE, beside, read_url
-from hean_router.strategy import Opportunity, ScanParams, Strategy, make, scan
+from hean_router.strategy import Arbitrage, Opportunity, ScanParams, Strategy, make, scan
 from hean_router.telemetry import Figures, OrderMetrics, OrderStanding
 from hean_router.venue import registry
 from hean_router.venue.gateway import OrderDesk
@@ -100,6 +99,7 @@ class Office:
             settings.limits.limits(),
             desks=dict.fromkeys(self.desks, ""),
             strategies=self._strategies(),
+            strategy_params={name: one.params for name, one in settings.strategies.items()},
             policy=policy or policy_of(settings),
             reporting=settings.limits.reporting,
         )
@@ -114,6 +114,7 @@ class Office:
             fees=self._fees,
             timing=self.metrics.stage,
             committed=self._committed,
+            denied=self.metrics.denied,
             entropy=entropy,
         )
         self.fills = Fills()
@@ -375,13 +376,18 @@ class Office:
 
     def opportunities(self, account: str) -> list[dict[str, Any]]:
         """What arbitrage could take now, and why it does not."""
-        params = ScanParams()
-        found = []
+        running = [
+            one
+            for one in self.engine.crew.strategies.values()
+            if isinstance(one, Arbitrage) and one.account == account
+        ]
+        params = running[0].params if running else ScanParams()
+        found: list[Opportunity] = []
         for name in self.settings.feeds.symbols:
             pair = Pair.parse(name)
             if pair.part is Part.SPOT and pair in self.world.pairs:
                 found += scan(pair, self.engine.crew.look, params, account)
-        return [opportunity_json(one) for one in found]
+        return [one.to_json() for one in found]
 
     # ------------------------------------------------------------------------- what desks tell
 
@@ -405,16 +411,6 @@ def policy_of(settings: Settings) -> Policy:
         work_ns=routing.work_ms * 1_000_000,
         collar_bps=routing.collar_bps,
     )
-
-
-def opportunity_json(one: Opportunity) -> dict[str, Any]:
-    """An opportunity for people and programs; decimals are text."""
-    out: dict[str, Any] = {"symbol": str(one.pair)}
-    for name in one.__struct_fields__:
-        value = getattr(one, name)
-        if name != "pair":
-            out[name] = plain(value) if isinstance(value, Decimal) else value
-    return out
 
 
 def limits_factor(text: str) -> float | None:

@@ -93,9 +93,17 @@ class Look:
 class Crew:
     """Every strategy there is, running or not."""
 
-    def __init__(self, core: Core, strategies: Sequence[Strategy]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        strategies: Sequence[Strategy],
+        params: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.core = core
         self.strategies = {one.name: one for one in strategies}
+        self.params = params or {}  # as configured; a start may say more
+        # Stopped, but what they had out may still have to be mended: told of their parents.
+        self.winding: set[str] = set()
         self.running: dict[str, StrategySet] = {}
         self.notes: dict[str, str] = {}
         self.latencies: dict[str, int] = {}
@@ -116,6 +124,10 @@ class Crew:
             if (one := self.strategies.get(name)) is not None:
                 for pair in one.pairs:
                     self._by_pair.setdefault(pair, []).append(one)
+
+    def hears(self, name: str) -> bool:
+        """Whether a strategy is told of its parents: it runs, or winds up."""
+        return name in self.running or name in self.winding
 
     @property
     def idle(self) -> bool:

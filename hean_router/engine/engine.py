@@ -7,6 +7,8 @@ time, and the books as they stand.  The shell commits the rows, then lets the ga
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import structs
+
 from hean_router.domain.desk import (
     DeskStanding,
     FeesSeen,
@@ -15,7 +17,7 @@ from hean_router.domain.desk import (
     Sent,
     StreamLost,
 )
-from hean_router.domain.instrument import Pair
+from hean_router.domain.instrument import Pair, VenueId
 from hean_router.domain.limits import RiskLimits
 from hean_router.domain.record import (
     ChildIntended,
@@ -33,6 +35,7 @@ from hean_router.domain.record import (
     StrategyNoted,
     StrategySet,
 )
+from hean_router.domain.venue import Fees
 from hean_router.engine.admission import admit
 from hean_router.engine.command import (
     Answer,
@@ -56,6 +59,7 @@ from hean_router.engine.event import (
     DropKey,
     Due,
     Event,
+    GateFound,
     GateRefused,
     SetRisk,
     Started,
@@ -87,12 +91,13 @@ class Engine:
         *,
         desks: Mapping[tuple[str, str], str],
         strategies: Sequence[Strategy] = (),
+        strategy_params: Mapping[str, Mapping[str, str]] | None = None,
         policy: Policy = Policy(),  # noqa: B008 - frozen, a value
         reporting: str = "USD",
     ) -> None:
         self.core = Core(world, limits, policy, desks, reporting)
         self.conduct, self.desks = Conduct(self.core), Desks(self.core)
-        self.crew = Crew(self.core, strategies)
+        self.crew = Crew(self.core, strategies, strategy_params)
         self.resolver = Resolver(self.core.oms, world.visibility_ns)
         self.opened: Opened | None = None
         self._touched: dict[str, None] = {}  # parents that this step's rows are about
@@ -175,6 +180,9 @@ class Engine:
                 self._withdraw(key, "gate", code, why)
             case CommitFailed():
                 self._commit_failed(event)
+            case GateFound(incidents=incidents):
+                for incident in incidents:
+                    core.write(structs.replace(incident, at_ns=core.now_ns))
             case SetRisk():
                 self._risk(event)
             case StartStrategy() | StopStrategy():
@@ -210,9 +218,14 @@ class Engine:
         )
         self.desks.forget_flights()
         self.conduct.resume()
-        for name in list(self.crew.running):
-            if (strategy := self.crew.strategies.get(name)) is not None:
-                self._tell(strategy, contract.Started(self.crew.notes.get(name, "")))
+        for name, strategy in self.crew.strategies.items():
+            running, note = self.crew.running.get(name), self.crew.notes.get(name, "")
+            if running is not None:
+                strategy.configure(running.params)
+                self._tell(strategy, contract.Started(note))
+            elif note:  # stopped, perhaps with a leg that stands alone
+                self._tell(strategy, contract.Started(note))
+                self._wind_up(strategy)
 
     # ------------------------------------------------------------------------- orders
 
@@ -276,13 +289,18 @@ class Engine:
             case _:
                 pass
         before = len(core.rows)
-        for row in intake(core.oms, venue, account, event, core.now_ns):
+        for row in intake(core.oms, venue, account, event, core.now_ns, fees=self._fees_of):
             core.write(row)
         for row in self.resolver.saw(venue, account, event, core.now_ns):
             core.write(row)
         if len(core.rows) > before:
             core.desks[venue, account].active_ns = core.now_ns
         self.desks.answered(venue, account, event)
+
+    def _fees_of(self, venue: str, _account: str, symbol: str) -> Fees | None:
+        """The rates we plan with: what a fill was charged is compared with them."""
+        book = self.core.world.book(Pair.parse(symbol))
+        return None if book is None else book.fees().get(VenueId(venue))
 
     def _ask(self, question: Question) -> None:
         core = self.core
@@ -331,7 +349,7 @@ class Engine:
         for subject in core.due():
             if (parent := core.oms.parents.get(subject)) is not None:
                 self.conduct.go_on(parent)
-            elif subject in self.crew.running and subject in self.crew.strategies:
+            elif self.crew.hears(subject) and subject in self.crew.strategies:
                 self._tell(self.crew.strategies[subject], contract.Woke())
         if core.now_ns >= self.resolver.wake_at_ns:
             for question in self.resolver.due(core.now_ns):
@@ -385,7 +403,7 @@ class Engine:
     def _say(self, parent: Parent) -> None:
         """Tell a parent's strategy how it stands."""
         strategy = self.crew.strategies.get(parent.intent.strategy)
-        if strategy is None or parent.intent.strategy not in self.crew.running:
+        if strategy is None or not self.crew.hears(parent.intent.strategy):
             return
         view = snapshot(parent)
         event = contract.ParentDone(view) if parent.ended else contract.ParentMoved(view)
@@ -394,6 +412,7 @@ class Engine:
     def _tell(self, strategy: Strategy, event: contract.Event) -> None:
         reaction = self.crew.tell(strategy, event)
         if reaction is None:
+            self.crew.winding.discard(strategy.name)
             self._halt_strategy(strategy.name, "engine", "it failed")
         else:
             self._carry_out(strategy, reaction)
@@ -425,24 +444,31 @@ class Engine:
             return False
         if isinstance(event, StopStrategy):
             if event.strategy in self.crew.running:
-                reaction = self.crew.tell(strategy, contract.Stopping())
-                if reaction is not None:
-                    self._carry_out(strategy, reaction)
                 self._halt_strategy(event.strategy, event.by, event.why)
+                self._wind_up(strategy)
             return True
-        strategy.configure(event.params)
+        params = {**self.crew.params.get(event.strategy, {}), **event.params}
+        strategy.configure(params)
+        self.crew.winding.discard(event.strategy)
         core = self.core
         row = StrategySet(
             at_ns=core.now_ns,
             strategy=event.strategy,
             running=True,
-            params=dict(event.params),
+            params=params,
             by=event.by,
         )
         core.write(row)
         self.crew.take(row)
         self._tell(strategy, contract.Started(self.crew.notes.get(event.strategy, "")))
         return True
+
+    def _wind_up(self, strategy: Strategy) -> None:
+        """Tell it that it is to end; from here on it hears of its parents alone."""
+        self.crew.winding.add(strategy.name)
+        reaction = self.crew.tell(strategy, contract.Stopping())
+        if reaction is not None:
+            self._carry_out(strategy, reaction)
 
     def _halt_strategy(self, name: str, by: str, why: str) -> None:
         core = self.core

@@ -8,6 +8,7 @@ from msgspec import Struct
 from hean_router.domain.desk import DeskEvent
 from hean_router.domain.instrument import Pair
 from hean_router.domain.parent import Intent, Status
+from hean_router.domain.record import Incident
 
 
 class Started(Struct, frozen=True, kw_only=True):
@@ -59,6 +60,12 @@ class GateRefused(Struct, frozen=True):
 
     key: str
     verdict: str  # "code: reason"
+
+
+class GateFound(Struct, frozen=True):
+    """The gate's own count does not add up: a person must look at it."""
+
+    incidents: tuple[Incident, ...]
 
 
 class CommitFailed(Struct, frozen=True):
@@ -118,6 +125,7 @@ Event: TypeAlias = (
     | BooksMoved
     | Due
     | GateRefused
+    | GateFound
     | CommitFailed
     | SetRisk
     | StartStrategy

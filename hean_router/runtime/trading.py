@@ -29,6 +29,7 @@ from hean_router.engine import (
     Due,
     Engine,
     Event,
+    GateFound,
     GateRefused,
     GrantNonces,
     Placed,
@@ -143,6 +144,7 @@ class Trading:
         fees: Callable[[str, str, FeesSeen], None] | None = None,
         timing: Callable[[str, int], None] | None = None,
         committed: Callable[[int], None] | None = None,
+        denied: Callable[[str], None] | None = None,
         entropy: Callable[[int], bytes],
     ) -> None:
         self._entropy = entropy  # for API keys: the system's own, but for simulations
@@ -153,6 +155,7 @@ class Trading:
         self.started = False
         self._hear, self._sent, self._fees = hear, sent, fees
         self._committed = committed or (lambda _seq: None)
+        self._denied = denied or (lambda _code: None)
         self._timing = timing or (lambda _stage, _ns: None)
         self._busy = False
         self._queue: deque[Event] = deque()
@@ -171,6 +174,7 @@ class Trading:
         self.engine.replay(rows)
         for row in rows:
             self.gate.apply(row)
+        self.gate.take_incidents()  # told when they were new
 
     def start(self, started: Started) -> None:
         """Own the journal from here on.  Raises `HeanError` if even that cannot be written."""
@@ -286,7 +290,13 @@ class Trading:
             self.gate.apply(row)
         self._publish(rows)
         self._committed(seq)
+        self._hear_gate()
         return True
+
+    def _hear_gate(self) -> None:
+        """What the gate found in what is on disk becomes a row, and so everybody's business."""
+        if found := self.gate.take_incidents():
+            self._queue.append(GateFound(tuple(found)))
 
     def _place(self, command: PlaceOrder, event: Event, now_ns: int) -> None:
         intended = command.intended
@@ -294,6 +304,7 @@ class Trading:
             return  # its step could not be written: it is being withdrawn
         if verdict := self.gate.check(intended, now_ns):
             self._queue.append(GateRefused(intended.key, verdict))
+            self._hear_gate()
             return
         if isinstance(event, BooksMoved):
             self._ticks[intended.key] = max(
@@ -396,6 +407,8 @@ class Trading:
         answer = self._step(Submit(tuple(intents), by))
         self._timing("submit", self.clock() - began_ns)
         assert isinstance(answer, Placed | Refused), "a submit is answered"
+        if isinstance(answer, Refused):
+            self._denied(answer.code)
         return answer
 
     def _no_journal(self) -> Refused:
@@ -495,6 +508,11 @@ class Trading:
             "journal": {"sync": self.journal.sync, "why": self.journal_why},
             "venues": {
                 venue: health.why or "ready" for (venue, _), health in sorted(core.desks.items())
+            },
+            "gate": {
+                f"{venue} {account}".strip() or "everywhere": why
+                for (venue, account), why in sorted(self.gate.standing().items())
+                if why
             },
             "orders": {
                 "working": len(self.engine.conduct.work),
