@@ -237,6 +237,7 @@ def stand(market: Market, number: int, rng: Random) -> int:
 
 
 @pytest.mark.parametrize("part", [SPOT, LINEAR])
+@pytest.mark.slow
 def test_ten_thousand_interleavings(part):
     seen = dict.fromkeys(("live at the first answer", "live at the end", "asked again",
                           "events lost"), 0)  # fmt: skip

@@ -45,6 +45,7 @@ def equal(*args):
         assert not differ, f"{name}: {len(differ)} differ, the first is number {differ[0]}"
 
 
+@pytest.mark.slow
 def test_frames_good_and_spoilt_mean_the_same_to_both():
     equal()
 

@@ -368,6 +368,7 @@ def test_a_frame_too_long_to_be_honest_ends_the_connection(monkeypatch):
 # ------------------------------------------------------------------ again and again
 
 
+@pytest.mark.slow
 def test_fifty_reconnects_leak_nothing():
     async def main(world, venue, feed, heard, told):
         await live(feed)
