@@ -36,6 +36,7 @@ class Sized(Struct, frozen=True):
     qty: Decimal
     quote_max: Decimal | None
     worst_px: Decimal
+    venues: dict[str, Instrument]  # that may be used
 
 
 def admit(core: Core, intents: Sequence[Intent], by: str) -> Placed | Refused:
@@ -117,7 +118,7 @@ def size(core: Core, intent: Intent) -> Sized:
         raise Denial("no_live_book", f"no venue can be used for {pair} now: {reasons}")
     worst_px = _worst_px(core, intent, pair)
     qty, quote_max = _quantity(intent, book, venues, worst_px)
-    return Sized(intent, qty, quote_max, worst_px)
+    return Sized(intent, qty, quote_max, worst_px, venues)
 
 
 def _venues(core: Core, intent: Intent, pair: Pair) -> dict[str, Instrument]:
@@ -178,16 +179,14 @@ def _worst_px(core: Core, intent: Intent, pair: Pair) -> Decimal:
 def _quantity(
     intent: Intent, book: ConsolidatedBook, venues: dict[str, Instrument], worst_px: Decimal
 ) -> tuple[Decimal, Decimal | None]:
-    decimals = max(of.qty_decimals for of in venues.values())
-    lots = [of.qty_decimal(of.lot) for of in venues.values()]
-    least = min(smallest(of, worst_px) for of in venues.values())
+    decimals = max([of.qty_decimals for of in venues.values()])
     if intent.quote_qty is not None:
         best = book.displayed(intent.side)
         if best is None:
             raise Denial("no_live_book", f"nothing stands on that side of {book.pair}")
         px = best[0]
         qty = floored(PRECISE.divide(intent.quote_qty, px), decimals)
-        if qty < least:
+        if (least := _too_little(qty, venues, worst_px)) is not None:
             raise Denial(
                 "below_minimum",
                 f"{plain(intent.quote_qty)} {book.pair.quote} buys less than the smallest order "
@@ -197,20 +196,27 @@ def _quantity(
         return qty, intent.quote_qty
     assert intent.qty is not None, "one of the two is given"
     qty = intent.qty
-    if all(EXACT.remainder(qty, lot) for lot in lots):
-        fine = min(lots)
+    if all(EXACT.remainder(qty, of.qty_decimal(of.lot)) for of in venues.values()):
+        fine = min(of.qty_decimal(of.lot) for of in venues.values())
         raise Denial(
             "off_lot",
             f"quantity {plain(qty)} is no multiple of the lot of any venue that may be used",
             f"the finest lot is {plain(fine)} {book.pair.base}",
         )
-    if qty < least:
+    if (least := _too_little(qty, venues, worst_px)) is not None:
         raise Denial(
             "below_minimum",
             f"quantity {plain(qty)} is below the smallest order of every venue that may be used",
             f"order at least {plain(least)} {book.pair.base}",
         )
     return qty, None
+
+
+def _too_little(qty: Decimal, venues: dict[str, Instrument], px: Decimal) -> Decimal | None:
+    """The smallest order of all, where `qty` is below that of every venue."""
+    if any(qty >= smallest(of, px) for of in venues.values()):
+        return None  # mostly by the first
+    return min(smallest(of, px) for of in venues.values())
 
 
 def check_money(core: Core, sized: Sized) -> None:
@@ -224,16 +230,16 @@ def check_money(core: Core, sized: Sized) -> None:
     px = sized.worst_px if best is None else best[0]
     if intent.side is Side.BUY:
         px = min(px, sized.worst_px)
-    can = Decimal(0)
-    for venue in _venues(core, intent, pair):
+    can, want = Decimal(0), sized.qty
+    for venue in sized.venues:
         free, tier = core.free(venue, intent.account, asset), fees.get(VenueId(venue))
         if free is not None and tier is not None:
             can += PRECISE.divide(free, reserve_of(intent.side, Decimal(1), px, tier))
-    want = sized.qty
-    if can < want:
-        raise Denial(
-            "insufficient_funds",
-            f"free {asset} at the venues that may be used is enough for "
-            f"{plain(floored(can, 8))} {pair.base}, not for {plain(want)}",
-            "see /v1/portfolio/balances",
-        )
+            if can >= want:
+                return
+    raise Denial(
+        "insufficient_funds",
+        f"free {asset} at the venues that may be used is enough for "
+        f"{plain(floored(can, 8))} {pair.base}, not for {plain(want)}",
+        "see /v1/portfolio/balances",
+    )

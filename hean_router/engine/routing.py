@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from heapq import heapify, heappop, heapreplace
 
 from hean_router.book import ConsolidatedBook
-from hean_router.book.sweep import EXACT, PRECISE
+from hean_router.book.all_in import charge, fee_decimals
+from hean_router.book.sweep import EXACT, PRECISE, scaled
 from hean_router.domain.errors import NotLive
-from hean_router.domain.instrument import Instrument, Side, VenueId
+from hean_router.domain.instrument import Instrument, Part, Side, VenueId
 from hean_router.domain.order import ChildOrder, Tif
 from hean_router.domain.parent import Life
 from hean_router.domain.record import ChildIntended, Decided, Incident, Seen
+from hean_router.domain.scale import to_decimal
 from hean_router.domain.venue import Fees
 from hean_router.engine.command import PlaceOrder
 from hean_router.engine.core import Core
-from hean_router.engine.money import lot_qty, on_lot, pays_quote, reserve_of, tick_px
+from hean_router.engine.money import lot_qty, on_lot, reserve_of, spends, tick_px
 from hean_router.oms import Parent
 from hean_router.risk import Denied
 from hean_router.route import (
@@ -25,6 +28,8 @@ from hean_router.route import (
     plan,
 )
 from hean_router.route.live import venue_book
+
+ZERO = Decimal(0)
 
 
 def remaining(parent: Parent) -> Decimal:
@@ -44,7 +49,7 @@ def usable(
     core: Core, parent: Parent, book: ConsolidatedBook, barred: dict[str, str]
 ) -> tuple[list[VenueBook | LeftOut], dict[str, str]]:
     """Books to plan with, and why every other venue is left out."""
-    intent, out = parent.intent, dict[str, str]()
+    intent, out, wanted = parent.intent, dict[str, str](), remaining(parent)
     listed = core.world.instruments(book.pair)
     for venue, reason in book.left_out().items():
         out[venue] = reason
@@ -60,7 +65,7 @@ def usable(
                 out[venue] = f"no budget: {budget.why}"
                 continue
             try:
-                books.append(venue_book(live, intent.side, remaining(parent)))
+                books.append(venue_book(live, intent.side, wanted))
             except NotLive:
                 out[venue] = "its book was lost a moment ago"
     return books, out
@@ -71,15 +76,12 @@ def planned(
 ) -> Plan:
     """The best split of what is left, within money, shares and the worst price."""
     intent, pair = parent.intent, book.pair
+    asset = spends(pair, intent.side)  # what is received is not asked for
     balances = {
-        one.venue: {
-            asset: free
-            for asset in (pair.base, pair.quote)
-            if (free := core.free(one.venue, intent.account, asset)) is not None
-        }
+        one.venue: {asset: free}
         for one in books
+        if (free := core.free(one.venue, intent.account, asset)) is not None
     }
-    balances = {venue: held for venue, held in balances.items() if len(held) == 2}
     limits = Limits(
         venues=frozenset(VenueId(v) for v in intent.venues.include) or None,
         exclude=frozenset(VenueId(v) for v in intent.venues.exclude),
@@ -88,7 +90,8 @@ def planned(
     order = ParentOrder(
         pair=pair, side=intent.side, qty=remaining(parent), limit_px=parent.placed.worst_px
     )
-    found = plan(order, books, balances, book.fees(), limits)
+    fees = book.fees()
+    found = plan(order, books, balances, fees, limits)
     if (money := money_left(parent)) is None:
         return found
     for _ in range(4):  # what it may cost at worst must fit, not what it costs at best
@@ -100,7 +103,7 @@ def planned(
         if qty <= 0:
             break
         order = ParentOrder(pair=pair, side=intent.side, qty=qty, limit_px=parent.placed.worst_px)
-        found = plan(order, books, balances, book.fees(), limits)
+        found = plan(order, books, balances, fees, limits)
     return found
 
 
@@ -134,18 +137,18 @@ def round_of(core: Core, parent: Parent, barred: dict[str, str]) -> str:
     if not able:
         return _nothing(core, parent, book, out, "no venue can be used")
     made = planned(core, parent, book, books)
-    for venue, why in made.venues.items():
-        if all(child.venue != venue for child in made.children):
-            out.setdefault(venue, why)
+    for venue, why in made.story.untaken().items():
+        out.setdefault(venue, why)
     short = made.allocated < remaining(parent)
     if not made.children or (intent.life is Life.FOK and short):
         why = made.unallocated_reason or "nothing can be had within the limit"
         return _nothing(core, parent, book, out, why)
-    _decide(core, parent, book, able, out, made)
+    fees = book.fees()
+    _decide(core, parent, book, able, out, made, fees)
     ordered = 0
     number = len(parent.decisions)
     listed = core.world.instruments(book.pair)
-    tif, fees, refused = Tif.FOK if intent.life is Life.FOK else Tif.IOC, book.fees(), ""
+    tif, refused = Tif.FOK if intent.life is Life.FOK else Tif.IOC, ""
     for child in made.children:
         of = listed[child.venue]
         for qty in _pieces(core, parent, of, child.qty):
@@ -203,6 +206,7 @@ def _decide(
     able: Sequence[VenueBook],
     out: dict[str, str],
     made: Plan,
+    fees: dict[VenueId, Fees],
 ) -> None:
     sent = {child.venue: child.qty for child in made.children}
     live = book.live()
@@ -212,7 +216,7 @@ def _decide(
             version=live[one.venue].version,
             age_ms=max(0, (core.now_ns - live[one.venue].confirmed_ns) // 1_000_000),
             best_px=_best(one, parent.intent.side),
-            qty=sent.get(one.venue, Decimal(0)),
+            qty=sent.get(one.venue, ZERO),
         )
         for one in able
     )
@@ -231,7 +235,7 @@ def _decide(
             expected_px=made.avg_all_in_px,
             single_venue=single.venue if single is not None else "",
             single_px=single.avg_all_in_px if single is not None and whole else None,
-            greedy_px=greedy_px(able, parent.intent.side, made.allocated, book.fees()),
+            greedy_px=greedy_px(able, parent.intent.side, made.allocated, fees),
             mid=_mid_of(core, book),
             proved=made.certificate.proved,
             gap=made.certificate.gap,
@@ -254,31 +258,54 @@ def greedy_px(
 ) -> Decimal | None:
     """All-in average of taking the best displayed prices first, fees found out afterwards.
 
-    What a plain router does; without lots and minimums.  28 digits; None where it falls short.
+    What a plain router does; without lots and minimums.  Exact but for the quotient of 28 digits;
+    None where it falls short.
     """
-    px_decimals = max(one.instrument.px_decimals for one in books)
-    levels: list[tuple[int, VenueId, int, Instrument]] = []
-    sign = 1 if side is Side.BUY else -1
-    for one in books:
-        of = one.instrument
-        up = 10 ** (px_decimals - of.px_decimals)
-        for px, size in one.asks if side is Side.BUY else one.bids:
-            levels.append((sign * px * up, one.venue, size, of))
-    levels.sort(key=lambda level: level[:2])
-    left, quote, net = qty, Decimal(0), Decimal(0)
-    for px, venue, size, of in levels:
-        take = min(left, of.qty_decimal(size))
-        fee, worth = fees[venue].taker, take * Decimal(sign * px).scaleb(-px_decimals)
-        if pays_quote(fees[venue], side):
-            quote += worth * (1 + fee if side is Side.BUY else 1 - fee)
-            net += take
-        else:
-            quote += worth
-            net += take * (1 - fee if side is Side.BUY else 1 + fee)
+    listed = [one.instrument for one in books]
+    px_decimals = max([of.px_decimals for of in listed])
+    qty_decimals = max([of.qty_decimals for of in listed])
+    buying = side is Side.BUY
+    sign = 1 if buying else -1
+    steps = [
+        (
+            one.asks if buying else one.bids,
+            sign * 10 ** (px_decimals - of.px_decimals),
+            10 ** (qty_decimals - of.qty_decimals),
+        )
+        for one, of in zip(books, listed, strict=True)
+    ]
+    heads = [
+        (levels[0][0] * px_mul, of.venue, i, 0)
+        for i, ((levels, px_mul, _), of) in enumerate(zip(steps, listed, strict=True))
+        if levels
+    ]
+    heapify(heads)
+    taken, worth = [0] * len(books), [0] * len(books)  # by venue: quantity, price times quantity
+    left = scaled(qty, qty_decimals, up=False)
+    assert to_decimal(left, qty_decimals) == qty, "finer than any venue counts"
+    while left:
+        if not heads:
+            return None
+        key, venue, i, at = heads[0]
+        levels, px_mul, qty_mul = steps[i]
+        size = levels[at][1] * qty_mul
+        take = size if size < left else left  # noqa: FURB136 - hot
+        taken[i] += take
+        worth[i] += take * key
         left -= take
-        if not left:
-            return PRECISE.divide(quote, net)
-    return None
+        at += 1
+        if at < len(levels):
+            heapreplace(heads, (levels[at][0] * px_mul, venue, i, at))
+        else:
+            heappop(heads)
+    decimals = fee_decimals([fees[of.venue].taker for of in listed])
+    quote = net = 0
+    for of, amount, value in zip(listed, taken, worth, strict=True):
+        if amount:
+            cost = charge(fees[of.venue], side, Part.SPOT, decimals)
+            quote += value * cost.quote
+            net += amount * cost.base
+    return PRECISE.divide(to_decimal(sign * quote, px_decimals), Decimal(net)) if net else None
 
 
 def intend(

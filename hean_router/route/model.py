@@ -215,6 +215,9 @@ class Story(Protocol):
     def venues(self) -> dict[VenueId, str]:
         """Every venue, by name, and why it got what it got."""
 
+    def untaken(self) -> dict[VenueId, str]:
+        """The venues that get nothing, and why."""
+
     def unallocated(self) -> str:
         """Why the rest found no place."""
 

@@ -26,6 +26,14 @@ class Reasons:
             told[curve.book.venue] = self.venue(i)
         return dict(sorted(told.items()))
 
+    def untaken(self) -> dict[VenueId, str]:
+        """The venues that get nothing, and why: what is said of the others costs more words."""
+        told = dict(self._others)
+        for i, curve in enumerate(self._curves):
+            if not self._taken[i]:
+                told[curve.book.venue] = self._nothing(i)
+        return told
+
     def qty(self, qty: int) -> str:
         """Plain decimal text of a quantity."""
         return plain(to_decimal(qty, self._ask.scales.qty))
