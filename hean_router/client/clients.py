@@ -309,6 +309,11 @@ class AsyncClient(_Base):
         """Trade again."""
         return await self.call(calls.post("/v1/risk/reset", {"reason": reason}))
 
+    async def make_key(self, account: str, scopes: Sequence[str], name: str = "") -> Any:
+        """An API key; its token is told once."""
+        body = {"account": account, "scopes": list(scopes), "name": name}
+        return await self.call(calls.post("/v1/keys", body))
+
     async def health(self) -> Any:
         """What stands and what is shut, and why."""
         return await self.call(calls.get("/health"))

@@ -353,6 +353,9 @@ class Trading:
 
     def _due(self) -> None:
         self._timer = None
+        if self.journal_why:
+            # Nobody may ask for anything while we are not ready: try it ourselves.
+            self._flush()
         self._step(Due())
 
     # ------------------------------------------------------------------------- who listens
@@ -421,14 +424,16 @@ class Trading:
     def _flush(self) -> bool:
         """Try to write what could not be written."""
         try:
-            self.journal.append(self._unwritten)
+            seq = self.journal.append(self._unwritten)
         except HeanError as fault:
             self.journal_why = str(fault)
             return False
+        log.warning("the journal can be written again")
         rows, self._unwritten, self.journal_why = self._unwritten, [], ""
         for row in rows:
             self.gate.apply(row)
         self._publish(rows)
+        self._committed(seq)
         return True
 
     def cancel(self, parent_id: str, by: str, why: str) -> bool:
