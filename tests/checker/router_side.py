@@ -71,7 +71,8 @@ class Api:
     `orders`, `fills`, `balances`, `positions` are lists as `/v1/orders`, `/v1/fills`,
     `/v1/portfolio/balances` and `/v1/portfolio/positions` give them.  Optional: `killed`, a list of
     `{from_ns, to_ns}`; `rates`, venue -> `[orders, window_ms]` that it allows an account;
-    `submitted`, client order ids that were answered with 200 or 201.
+    `submitted`, client order ids that were answered with 200 or 201; `unread`, venues whose
+    balances the router has never been told.
     """
 
     parents: list[ApiParent]
@@ -82,6 +83,7 @@ class Api:
     killed: list[Killed]
     rates: dict[str, tuple[int, int]]
     submitted: list[str]
+    unread: set[str]
     children: dict[str, tuple[ApiParent, ApiChild]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -200,6 +202,7 @@ def api_of(answers: Any) -> Api:
         killed=[Killed(row["from_ns"], row["to_ns"]) for row in answers.get("killed", ())],
         rates={venue: (n, ms) for venue, (n, ms) in answers.get("rates", {}).items()},
         submitted=list(answers.get("submitted", ())),
+        unread=set(answers.get("unread", ())),
     )
 
 

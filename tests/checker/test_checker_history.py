@@ -365,6 +365,12 @@ def a_balance_is_not_shown(world):
     world.api["balances"].remove(world.balance("okx", "BTC"))
 
 
+@bad("balances_agree", "9.99 BTC, which the API does not show")
+def what_was_traded_at_is_unread(world):
+    world.api["unread"] = ["okx"]
+    world.api["balances"] = [one for one in world.api["balances"] if one["venue"] != "okx"]
+
+
 @bad("balances_agree", "which is not there")
 def a_balance_from_thin_air(world):
     world.api["balances"].append(world.balance("okx", "BTC") | {"asset": "DOGE"})

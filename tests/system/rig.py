@@ -170,22 +170,30 @@ class Rig:
         assert "api" in first, first
         self.api, self.key = first["api"], first["key"]
 
+    def start_router_in_vain(self, why: str) -> None:
+        """It must not start, and must say why."""
+        words = ["run", "--mode", "live", "--venues-from", str(self.venues_file)]
+        code, out, err = self.hean(*words, "--state", str(self.state))
+        assert code != 0, out
+        assert why in err, err
+
     def client(self, key: str | None = None) -> AsyncClient:
         """Of the router that runs now."""
         return AsyncClient(self.api, self.key if key is None else key)
 
-    async def ready(self, client: AsyncClient, venues: Sequence[str] | None = None) -> None:
-        """Wait until every venue (of `venues`) takes orders and shows all its books."""
+    async def ready(self, client: AsyncClient, at_least: int | None = None) -> None:
+        """Wait until every venue, or that many, take orders and show all their books."""
+        wanted = len(self.venues) if at_least is None else at_least
 
         async def stands() -> bool:
             found = (await client.read("venues"))["venues"]
             standing = {one["venue"] for one in found if one["ready"] and _live(one["books"])}
-            return standing >= set(self.venues if venues is None else venues)
+            return len(standing) >= wanted
 
         def _live(books: Mapping[str, str]) -> bool:
             return set(books.values()) == {"live"}
 
-        await until(stands, START_S, "all venues to be ready", self)
+        await until(stands, START_S, f"{wanted} venues to be ready", self)
 
     # ------------------------------------------------------------------------- the judge
 
@@ -267,10 +275,12 @@ async def wind_up(client: AsyncClient, rig: Rig, within_s: float = 60) -> None:
 
 async def collect(client: AsyncClient, **more: Any) -> dict[str, Any]:
     """What the checker wants of the API."""
+    held = await client.balances()
     return {
         "orders": await pages(client, "orders"),
         "fills": await pages(client, "fills"),
-        "balances": (await client.balances())["balances"],
+        "balances": held["balances"],
+        "unread": held["unread"],
         "positions": (await client.positions())["positions"],
         **more,
     }
