@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import NewType
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from hean_router.domain.scale import to_decimal, to_scaled
 VenueId = NewType("VenueId", str)
 
 _SYMBOL = re.compile(r"([A-Z0-9.$_-]{1,20})/([A-Z0-9.$_-]{1,20})(?::([A-Z0-9.$_-]{1,20}))?")
+_SYMBOL_MAX = 62  # letters of the longest there can be
 _MEMO_MAX = 1 << 16  # texts remembered per column; beyond it the memo starts anew
 
 
@@ -55,6 +57,11 @@ class Pair(Struct, frozen=True, order=True):
     @classmethod
     def parse(cls, symbol: str) -> "Pair":
         """Read a symbol as ccxt spells it: `BTC/USDT`, or `BTC/USDT:USDT` for a perpetual."""
+        # Symbols are few, and read many times for each order; strangers may send any text.
+        return _parsed(symbol) if len(symbol) <= _SYMBOL_MAX else cls._parse(symbol)
+
+    @classmethod
+    def _parse(cls, symbol: str) -> "Pair":
         if not (match := _SYMBOL.fullmatch(symbol.strip().upper())):
             raise CommandError(
                 f"symbol {symbol!r} is not BASE/QUOTE",
@@ -69,6 +76,9 @@ class Pair(Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.base}/{self.quote}" + (f":{self.settle}" if self.settle else "")
+
+
+_parsed = lru_cache(1_024)(Pair._parse)  # noqa: SLF001 - of the same file
 
 
 class Digits(dict[str, int]):

@@ -22,6 +22,7 @@ from hean_router.portfolio import DayPnl, Ledger, rates
 from hean_router.risk import Risk, RiskView
 
 FRESH_NS = 100_000_000  # rates are worked out anew no more often
+READY_NS = 50_000_000  # but by a step that has nothing to hurry for, already after this
 
 
 class DeskHealth(Struct):
@@ -187,6 +188,18 @@ class Core:
             known = rates(self.mids(), self.reporting, now_ns=self.now_ns)
             self._rates = (self.now_ns, known)
         return known
+
+    def prepare(self) -> None:
+        """Work out ahead what the next decision would have to wait for; for steps without orders.
+
+        Rates and the day's profit: what is younger than `READY_NS` is left as it is.
+        """
+        if self.commands:
+            return
+        if self.now_ns - self._rates[0] >= READY_NS:
+            self._rates = (0, {})
+        if self._days_at != self._rates[0]:
+            self._days()
 
     def view(self) -> RiskView:
         """What risk looks at in this step."""

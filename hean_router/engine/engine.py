@@ -155,6 +155,7 @@ class Engine:
         self._react()
         self._due()
         self._react()
+        core.prepare()
         return Step(
             rows=tuple(core.rows),
             commands=tuple(core.commands),
