@@ -34,6 +34,8 @@ class DeskHealth(Struct):
     tries: int = 0
     again_ns: int = 0
     began_ns: int = 0
+    since_ns: Mapping[str, int] = {}  # from when trades are asked for, by symbol
+    pairs: int = 0  # how many it was asked about
     active_ns: int = 0  # when anything of ours last happened there
     balances_ns: int = 0  # when balances were last asked for
     clock_offset_ns: int = 0

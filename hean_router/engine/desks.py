@@ -21,6 +21,7 @@ from hean_router.domain.instrument import Pair
 from hean_router.domain.record import (
     BalanceBreak,
     BalancesSet,
+    ChildIntended,
     ChildUnknown,
     Incident,
     NonceReserved,
@@ -31,6 +32,7 @@ from hean_router.oms import ChildStatus
 
 SECOND = 1_000_000_000
 RETRY_MAX_NS = 30 * SECOND
+ANSWER_NS = 15 * SECOND  # what was not answered by then is asked again
 
 
 class Desks:
@@ -38,6 +40,8 @@ class Desks:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        # When an order may have left last: by venue and account, and symbol.
+        self._last_ns: dict[tuple[tuple[str, str], str], int] = {}
 
     # ------------------------------------------------------------------------- at the start
 
@@ -73,7 +77,7 @@ class Desks:
             self.reconcile(venue, account)
 
     def reconcile(self, venue: str, account: str) -> None:
-        """Ask for open orders, trades and balances."""
+        """Begin anew: ask for open orders, trades and balances."""
         core, health = self.core, self.core.desks[venue, account]
         pairs = self._pairs(venue)
         if not pairs:
@@ -84,24 +88,35 @@ class Desks:
             self._shut(venue, account, "reconciling")
         elif health.why.startswith("not connected"):
             health.why = "reconciling"
-        health.began_ns = core.now_ns
-        since_ns = self._since(venue, account)
-        waiting = {"open"}
-        core.commands.append(AskDesk(venue=venue, account=account, what="open"))
-        if since_ns is not None:
-            for pair in pairs:
-                waiting.add(f"fills {pair}")
+        health.began_ns, health.pairs = core.now_ns, len(pairs)
+        health.since_ns = self._since(venue, account)
+        followed = {str(pair) for pair in pairs}
+        health.waiting = {"open"}
+        health.waiting |= {f"fills {one}" for one in health.since_ns if one in followed}
+        self._ask_missing(venue, account)
+
+    def _ask_missing(self, venue: str, account: str) -> None:
+        """Ask for what has not been answered; what was answered since it began counts.
+
+        Asking for all of it again would never end where a venue lets us ask less than that in the
+        time between two tries.
+        """
+        core, health = self.core, self.core.desks[venue, account]
+        assert health.waiting, "something is missing"
+        if "open" in health.waiting:
+            core.commands.append(AskDesk(venue=venue, account=account, what="open"))
+        for pair in self._pairs(venue):
+            if f"fills {pair}" in health.waiting:
                 core.commands.append(
                     AskDesk(
                         venue=venue,
                         account=account,
                         what="fills",
                         instrument=core.instrument(venue, pair),
-                        since_ns=since_ns,
+                        since_ns=health.since_ns[str(pair)],
                     )
                 )
-        health.waiting = waiting
-        health.again_ns = core.now_ns + 15 * SECOND
+        health.again_ns = core.now_ns + ANSWER_NS
 
     def _pairs(self, venue: str) -> list[Pair]:
         world = self.core.world
@@ -109,18 +124,26 @@ class Desks:
             pair for pair in world.pairs if not pair.settle and venue in world.instruments(pair)
         ]
 
-    def _since(self, venue: str, account: str) -> int | None:
-        """From when trades must be asked for; None where nothing of ours can have traded."""
-        mine = [
-            child
-            for child in self.core.oms.children.values()
-            if child.venue == venue and child.account == account
-        ]
-        if not mine:
-            return None
-        open_ns = [c.intended.at_ns for c in mine if c.is_live or not c.settled]
-        last_ns = max(child.intended.at_ns for child in mine)
-        return min([last_ns, *open_ns]) - self.core.policy.overlap_ns
+    def _since(self, venue: str, account: str) -> dict[str, int]:
+        """From when trades must be asked for, by symbol.
+
+        Left out is what nothing of ours can have traded of: no order ever, or all of them over and
+        settled for longer than any venue's news is late.
+        """
+        core, since_ns = self.core, dict[str, int]()
+        for (place, symbol), last_ns in self._last_ns.items():
+            if place == (venue, account) and last_ns + core.policy.overlap_ns > core.now_ns:
+                since_ns[symbol] = last_ns
+        for group in (core.oms.live, core.oms.unsettled, core.oms.to_cancel):
+            for child in group.values():
+                if (child.venue, child.account) == (venue, account):
+                    at_ns = child.intended.at_ns
+                    since_ns[child.symbol] = min(at_ns, since_ns.get(child.symbol, at_ns))
+        return {one: max(0, at - core.policy.overlap_ns) for one, at in since_ns.items()}
+
+    def intended(self, row: ChildIntended) -> None:
+        """An order may have left for there then."""
+        self._last_ns[(row.venue, row.account), row.symbol] = row.at_ns
 
     def _shut(self, venue: str, account: str, why: str) -> None:
         self.core.desks[venue, account].why = why
@@ -139,11 +162,12 @@ class Desks:
             case BalancesSeen():
                 self._balances(venue, account, event)
             case AskFailed(what=what) if what in {"open", "fills", "balances"}:
-                health.tries += 1
-                wait_ns = min(RETRY_MAX_NS, SECOND * 2 ** min(health.tries, 5))
-                health.again_ns = core.now_ns + wait_ns
-                if health.why:
+                if health.standing and health.why:  # asked again when its time has come, not now
+                    health.tries += 1
+                    wait_ns = min(RETRY_MAX_NS, SECOND * 2 ** min(health.tries, 5))
+                    health.again_ns = core.now_ns + wait_ns
                     health.why = f"reconciling: {what}: {event.why}"
+                return
             case _:
                 return
         if health.waiting is not None and not health.waiting and health.why:
@@ -174,7 +198,7 @@ class Desks:
         if unknown:
             health.why = f"reconciling: {len(unknown)} orders of unknown fate"
             return
-        health.why, health.tries = "", 0
+        health.why, health.tries, health.again_ns = "", 0, core.now_ns
         core.commands.append(SetGate(venue, account, ""))
         # Compare once it stands open: what was traded meanwhile is booked now.
         health.balances_ns = min(health.balances_ns, core.now_ns - core.policy.balances_every_ns)
@@ -249,23 +273,33 @@ class Desks:
         """Ask again where answers did not come; compare balances where it is quiet."""
         core = self.core
         for (venue, account), health in core.desks.items():
-            if not health.standing:
+            if not health.standing or core.now_ns < health.again_ns:
                 continue
-            if health.why and core.now_ns >= health.again_ns:
-                if health.waiting is None or health.waiting:
-                    self.reconcile(venue, account)
-                elif core.ledger.balances_set_ns(venue, account) is None:
-                    health.again_ns = core.now_ns + 5 * SECOND
-                    self._ask_balances(venue, account, health)
-                else:
-                    health.again_ns = core.now_ns + SECOND
-                    self._try_open(venue, account)
-            elif not health.why:
-                idle_ns = core.now_ns - health.balances_ns
-                if idle_ns >= core.policy.balances_every_ns and self.quiet(
-                    venue, account, core.now_ns
-                ):
-                    self._ask_balances(venue, account, health)
+            if health.waiting is None or len(self._pairs(venue)) > health.pairs:
+                self.reconcile(venue, account)  # what was listed since was not asked about
+            elif health.why:
+                self._reconcile_on(venue, account, health)
+            else:
+                health.again_ns = core.now_ns + SECOND
+                self._look(venue, account, health)
+
+    def _reconcile_on(self, venue: str, account: str, health: DeskHealth) -> None:
+        core = self.core
+        if health.waiting:
+            self._ask_missing(venue, account)
+        elif core.ledger.balances_set_ns(venue, account) is None:
+            health.again_ns = core.now_ns + 5 * SECOND
+            self._ask_balances(venue, account, health)
+        else:
+            health.again_ns = core.now_ns + SECOND
+            self._try_open(venue, account)
+
+    def _look(self, venue: str, account: str, health: DeskHealth) -> None:
+        """Once a second at a desk that is open."""
+        core = self.core
+        idle_ns = core.now_ns - health.balances_ns
+        if idle_ns >= core.policy.balances_every_ns and self.quiet(venue, account, core.now_ns):
+            self._ask_balances(venue, account, health)
 
 
 def accounts_of(desks: Sequence[tuple[str, str]]) -> list[str]:

@@ -139,6 +139,8 @@ class Engine:
         match row:
             case StrategySet() | StrategyNoted():
                 self.crew.take(row)
+            case ChildIntended():
+                self.desks.intended(row)
             case Opened():
                 self.opened = row
             case _:

@@ -49,8 +49,8 @@ class House:
         self._ids = count(1)
 
     @asynccontextmanager
-    async def moved_in(self, journal, within_s=60.0):
-        """An office on `journal`, until every desk and book stands; and until the block ends."""
+    async def moved_in(self, journal, within_s=60.0, *, wait=True):
+        """An office on `journal`, once every desk and book stands; and until the block ends."""
         world = self.world
         office = self.office = Office(
             self.settings,
@@ -72,15 +72,20 @@ class House:
         )
         hear(world, office.router)
         async with office.running():
-            await self.until(
-                lambda: (
-                    all(not health.why for health in self.engine.core.desks.values())
-                    and self.market.all_live
-                ),
-                within_s,
-                "every desk and book",
-            )
+            if wait:
+                await self.stands(within_s)
             yield office
+
+    async def stands(self, within_s=60.0):
+        """Wait until every desk and book does."""
+        await self.until(
+            lambda: (
+                all(not health.why for health in self.engine.core.desks.values())
+                and self.market.all_live
+            ),
+            within_s,
+            "every desk and book",
+        )
 
     async def until(self, true, within_s: float, what: str) -> float:
         """Wait until `true()`; how long it took."""
@@ -128,13 +133,26 @@ class House:
         await self.until(lambda: parent.ended is not None, within_s, f"the end of {parent.id}")
         return parent
 
-    def balances(self, venue, account="main"):
-        """What the venue itself says the account has."""
+    def books_of(self, venue, account="main"):
+        """The account as the venue itself keeps it."""
         face = self.venues[venue].simulator.face
         face = getattr(face, "inner", face)  # behind its faults
         private = face.private
-        found = getattr(private, "orders", private).desk.accounts[account]
+        return getattr(private, "orders", private).desk.accounts[account]
+
+    def balances(self, venue, account="main"):
+        """What the venue itself says the account has."""
+        found = self.books_of(venue, account)
         return {asset: balance.total for asset, balance in found.balances.items()}
+
+    def resting(self):
+        """What the venues say is open."""
+        return [
+            order
+            for venue in self.venues
+            for account in ("main", "second")
+            for order in self.books_of(venue, account).open_orders()
+        ]
 
     def check_balances(self, account="main"):
         """Ours are the venues', to the last unit."""

@@ -1,0 +1,150 @@
+"""Everything goes wrong at once, the router dies in between, and still it adds up."""
+
+import asyncio
+from collections import Counter
+from decimal import Decimal
+from random import Random
+
+import pytest
+
+from hean_router.domain.parent import Life
+from hean_router.domain.record import BalanceBreak, ChildIntended, Incident, decode, encode
+from hean_router.engine import Placed
+from hean_router.oms import Orders
+from hean_router.sim import virtual
+from tests.storm.house import plot
+
+# Whatever a venue can do to an order, and everything that happens to market data, all at once.
+FAULTS = (
+    "storm:3,acklost:0.08,unknown:0.05,undone:0.05,early:0.3,twice:0.2,lag:0.2,cut:25s,"
+    "until:{until}s"
+)
+# What a person is told of in such a storm; anything else is a fault of ours.
+TOLD = {"order_denied"}
+SYMBOLS = {"BTC/USDT": "0.1", "ETH/USDT": "0.01"}
+
+
+class Kept:
+    """A journal that outlives its process: whatever was committed, and nothing else."""
+
+    sync, path, tag = "full", ":kept:", "kpt"
+
+    def __init__(self):
+        self.kept, self.epoch = [], 0
+
+    def opened(self):
+        self.epoch += 1
+        return self
+
+    def append(self, rows):
+        self.kept += [encode(row) for row in rows]
+        return len(self.kept)
+
+    def rows(self, after=0):
+        return [(n + 1, decode(row)) for n, row in enumerate(self.kept) if n >= after]
+
+    def close(self):
+        return None
+
+
+def any_order(home, rng, asked):
+    """Place one parent of any kind, or take one back."""
+    if asked and rng.random() < 0.25:
+        home.trading.cancel(rng.choice(list(asked)), "test", "changed my mind")
+        return
+    symbol = rng.choice(sorted(SYMBOLS))
+    found = home.engine.core.mid(home.engine.core.pair_of[symbol])
+    home.engine.core._mids.clear()
+    if found is None:
+        return
+    away = Decimal(rng.choice(("0.99", "0.998", "1", "1.002", "1.01")))
+    limit = (found[0] * away).quantize(Decimal(SYMBOLS[symbol]))
+    kind, side = rng.randrange(8), rng.choice(("buy", "sell"))
+    qty = f"0.{rng.randint(1, 999):03d}"
+    more = {"symbol": symbol, "account": rng.choice(("main", "second"))}
+    match kind:
+        case 0:
+            pass
+        case 1:
+            qty, more["quote_qty"] = None, Decimal(rng.randint(50, 5_000))
+        case 2:
+            more |= {"limit": limit, "post_only": True}
+        case 3:
+            expire_ns = home.office.clock() + rng.randint(1, 20) * 1_000_000_000
+            more |= {"limit": limit, "life": Life.GTD, "expire_ns": expire_ns}
+        case _:
+            more |= {"limit": limit, "life": (Life.GTC, Life.GTC, Life.IOC, Life.FOK)[kind - 4]}
+    answer = home.submit(side, qty, **more)
+    if isinstance(answer, Placed):
+        asked[answer.parents[0]] = home.engine.oms.parents[answer.parents[0]].qty
+
+
+async def storm(world, seed, *, lives=4, life_s=30):
+    """Some lives of the router in a storm, and a last one in calm weather; what was told."""
+    rng, journal, asked = Random(f"storm {seed}"), Kept(), {}
+    faults = FAULTS.format(until=lives * (life_s + 1))
+    async with plot(world, faults=faults) as home:
+        for _ in range(lives):
+            async with home.moved_in(journal.opened(), wait=False):
+                replayed = Orders()
+                for _, row in journal.rows():
+                    replayed.apply(row)
+                assert replayed.state_hash() == home.engine.oms.state_hash()
+                ends = asyncio.get_running_loop().time() + life_s * rng.uniform(0.5, 1)
+                while asyncio.get_running_loop().time() < ends:
+                    any_order(home, rng, asked)
+                    await asyncio.sleep(rng.random())
+        async with home.moved_in(journal.opened(), 300):
+            for _ in range(5):
+                any_order(home, rng, asked)
+            await asyncio.sleep(5)
+            for parent in asked:
+                home.trading.cancel(parent, "test", "the end")
+            await home.until(
+                lambda: not home.engine.conduct.work and not home.engine.oms.live, 180, "an end"
+            )
+            await asyncio.sleep(45)  # long enough for balances to be compared
+            return accounted(home, asked)
+
+
+def accounted(home, asked):
+    """Hold the end against what must be; what incidents there were."""
+    engine = home.engine
+    engine.oms.check()
+    assert not engine.oms.unsettled
+    assert not engine.oms.to_cancel
+    assert engine.risk.reserved_total() == 0
+    assert not [why for why in home.trading.gate.standing().values() if why]
+    for venue in home.venues:
+        for account in ("main", "second"):
+            for asset in ("BTC", "ETH", "USDT", "USD"):
+                assert engine.risk.reserved(venue, account, asset) == 0
+    for account in ("main", "second"):
+        home.check_balances(account)
+    rows = [row for _, row in home.office.journal.rows()]
+    assert not [row for row in rows if isinstance(row, BalanceBreak)]
+    assert not home.resting(), "nothing of ours rests anywhere"
+    for parent, qty in asked.items():
+        assert engine.oms.parents[parent].filled <= qty
+        assert engine.oms.parents[parent].ended is not None
+    told = Counter(row.what for row in rows if isinstance(row, Incident))
+    placed = sum(isinstance(row, ChildIntended) for row in rows)
+    assert placed > 10
+    return dict(told), len(asked), placed, len(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_storm_with_deaths_in_it_ends_and_adds_up(seed):
+    told, asked, *_ = virtual.run(lambda world: storm(world, seed), seed).value
+    assert asked > 20
+    assert not set(told) - TOLD, told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_same_storm_is_the_same_to_the_last_event():
+    first, again = (virtual.run(lambda world: storm(world, 77, lives=2), 77) for _ in range(2))
+    assert first.digest == again.digest
+    assert first.value == again.value
