@@ -23,6 +23,7 @@ from hean_router.client.calls import ApiError
 from tests.checker.checks import run as check
 from tests.checker.history import read, summary
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAN = (sys.executable, "-m", "hean_router.cli")
 VENUES = ("binance", "bybit", "kraken", "okx")
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
@@ -47,19 +48,18 @@ class Child:
         name: str,
         words: Sequence[str],
         env: Mapping[str, str],
-        before: Callable[[], None] | None = None,
+        program: Sequence[str] = HEAN,
     ) -> None:
         self.name = name
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self._from = out.tell()
             self.process = subprocess.Popen(
-                [*HEAN, *words],
+                [*program, *words],
                 stdout=out,
                 stderr=err,
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **env},
-                preexec_fn=before,
             )
 
     def first_line(self) -> Any:
@@ -99,7 +99,8 @@ class Child:
 class Rig:
     """Simulators, a router, and everything they write, in one folder.
 
-    `apart` gives each venue a process of its own, so that one can be killed.
+    `apart` gives each venue a process of its own, so that one can be killed; `ahead_s` sets the
+    clocks of some, in seconds.
     """
 
     def __init__(
@@ -111,14 +112,16 @@ class Rig:
         symbols: Sequence[str] = SYMBOLS,
         limits: str = "x50",
         apart: bool = False,
+        ahead_s: Mapping[str, int] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.seed, self.symbols, self.limits = folder, seed, symbols, limits
-        self.venues, self.apart = venues, apart
+        self.venues, self.apart, self.ahead_s = venues, apart or bool(ahead_s), ahead_s or {}
         self.env = {
             "HEAN_API__PORT": "0",
             "HEAN_FEEDS__SYMBOLS": json.dumps(list(symbols)),
             "XDG_STATE_HOME": str(folder / "home"),
+            "PYTHONPATH": str(ROOT),  # the code beside these tests, whatever is installed
             **HASTE,
             **(env or {}),
         }
@@ -149,7 +152,10 @@ class Rig:
     def _start_sim(self, group: list[str]) -> None:
         words = ["sim", *group, "--limits", self.limits, "--log", str(self.logs)]
         words += ["--seed", str(self.seed), "--symbols", ",".join([*self.symbols, RATES])]
-        child = Child(self.folder, "sim-" + "-".join(group), words, self.env)
+        program = HEAN
+        if ahead := self.ahead_s.get(group[0]):
+            program = (sys.executable, str(ROOT / "tests" / "system" / "late_sim.py"), str(ahead))
+        child = Child(self.folder, "sim-" + "-".join(group), words, self.env, program)
         self.sims.update(dict.fromkeys(group, child))
         self.announced |= child.first_line()["venues"]
 
@@ -159,13 +165,11 @@ class Rig:
 
     # ------------------------------------------------------------------------- the router
 
-    def start_router(
-        self, *, env: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
-    ) -> None:
+    def start_router(self, *, env: Mapping[str, str] | None = None) -> None:
         """Run it on the state there is; returns once its API answers."""
         words = ["run", "--mode", "live", "--venues-from", str(self.venues_file)]
         words += ["--state", str(self.state), "--json"]
-        self.router = Child(self.folder, "router", words, {**self.env, **(env or {})}, before)
+        self.router = Child(self.folder, "router", words, {**self.env, **(env or {})})
         first = self.router.first_line()
         assert "api" in first, first
         self.api, self.key = first["api"], first["key"]

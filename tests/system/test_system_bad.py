@@ -323,6 +323,61 @@ def test_a_venue_that_freezes_with_orders_in_it_is_told_of_when_it_thaws(tmp_pat
         rig.router.stop()
 
 
+# ------------------------------------------------------------------------- clocks
+
+
+def test_a_venue_whose_clock_is_a_minute_off_gets_no_orders(tmp_path):
+    """Deadlines of orders would mean nothing there; the other venues trade."""
+
+    async def body(rig: Rig) -> dict[str, Any]:
+        async with rig.client() as client:
+            await rig.ready(client, at_least=2)
+            venues = {one["venue"]: one for one in (await client.read("venues"))["venues"]}
+            for venue, ahead_s in rig.ahead_s.items():
+                assert not venues[venue]["ready"]
+                assert "clock" in venues[venue]["why"], venues[venue]
+                assert abs(float(venues[venue]["clock_offset_ms"]) / 1000 - ahead_s) < 2
+                fault = await refused(
+                    client.submit("BTC/USDT", "buy", quantity="0.01", include=[venue])
+                )
+                assert fault.status == 503, fault
+                assert fault.code in {"clock_unsure", "venue_unhealthy", "not_reconciled"}, fault
+            order = await client.submit("BTC/USDT", "buy", quantity="0.3", wait_ms=5_000)
+            assert order.status == "filled", order.raw
+            assert {child.venue for child in order.children} <= {"binance", "bybit"}
+            await wind_up(client, rig)
+            return await collect(client)
+
+    with Rig(tmp_path, seed=39, ahead_s={"okx": 60, "kraken": -60}) as rig:
+        rig.start_router()
+        rig.judge(asyncio.run(body(rig)))
+        rig.router.stop()
+        for venue in rig.ahead_s:
+            assert not read_logs(rig.logs)[venue].orders
+
+
+def test_a_machine_whose_clock_is_a_minute_off_trades_nowhere(tmp_path):
+    async def body(rig: Rig) -> None:
+        async with rig.client() as client:
+
+            async def told() -> bool:
+                venues = (await client.read("venues"))["venues"]
+                return all("clock" in one["why"] for one in venues)
+
+            await until(told, 20, "the clock to be found off", rig)
+            assert not await client.ready()
+            fault = await refused(client.submit("BTC/USDT", "buy", quantity="0.01"))
+            assert fault.status == 503, fault
+            assert fault.code in {"clock_unsure", "venue_unhealthy", "not_reconciled"}, fault
+
+    ahead = dict.fromkeys(("okx", "bybit"), 60)
+    with Rig(tmp_path, seed=40, venues=("okx", "bybit"), ahead_s=ahead) as rig:
+        rig.start_router()
+        asyncio.run(body(rig))
+        rig.router.stop()
+        assert not _orders(rig)
+
+
 # ------------------------------------------------------------------------- the disk is full
 
 
