@@ -7,10 +7,8 @@ import pytest
 
 from hean_router.domain.instrument import Side
 from hean_router.domain.order import OrderState, Tif
-from hean_router.domain.parent import Intent, Status
+from hean_router.domain.parent import Intent
 from hean_router.domain.record import (
-    CancelAnswered,
-    CancelIntended,
     ChildAbsent,
     ChildAcked,
     ChildIntended,
@@ -20,14 +18,10 @@ from hean_router.domain.record import (
     ChildWithdrawn,
     Filled,
     Opened,
-    ParentCancelAsked,
-    ParentEnded,
     ParentPlaced,
     Row,
-    decode,
-    encode,
 )
-from hean_router.oms import LIVE, NEXT, SAW, ChildStatus, Learned, Orders, after
+from hean_router.oms import Orders
 
 D = Decimal
 KEY = "habc0000000100000"
@@ -128,7 +122,7 @@ ACK = ChildAcked(at_ns=3, key=KEY, venue_order_id="v1")
 NO = ChildRejected(at_ns=3, key=KEY, reject="FUNDS", code="-1", text="no money")
 OUT = ChildWithdrawn(at_ns=3, key=KEY, by="gate", code="risk_halted", why="killed")
 ABSENT = ChildAbsent(at_ns=90, key=KEY, proof="asked twice")
-O, F, C, E, R = (
+OPEN, F, C, E, R = (
     OrderState.OPEN,
     OrderState.FILLED,
     OrderState.CANCELED,
@@ -142,7 +136,7 @@ O, F, C, E, R = (
     [
         ((), "intended", "0", False, "on disk: may exist"),
         ((ACK,), "open", "0", False, "taken"),
-        ((told(O, "0"),), "open", "0", False, "a report before the ack"),
+        ((told(OPEN, "0"),), "open", "0", False, "a report before the ack"),
         ((fill("1", "1"),), "open", "1", False, "a fill before the ack: it exists"),
         ((fill("1", "1"), ACK), "open", "1", False, "an ack after a fill"),
         ((fill("1", "1"), fill("2", "1")), "filled", "2", True, "nothing is left, told or not"),
@@ -164,7 +158,13 @@ O, F, C, E, R = (
         ((unknown(), ACK), "open", "0", False, "found"),
         ((unknown(), told(F, "2", via="query"), fill("1", "2")), "filled", "2", True, "found done"),
         ((unknown(), ABSENT), "absent", "0", True, "proven never to have been"),
-        ((told(O, "1"), told(O, "0"), told(C, None), fill("1", "1")), "canceled", "1", True, "cum"),
+        (
+            (told(OPEN, "1"), told(OPEN, "0"), told(C, None), fill("1", "1")),
+            "canceled",
+            "1",
+            True,
+            "cum",
+        ),
     ],
 )
 def test_life_of_a_child(
