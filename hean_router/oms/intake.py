@@ -19,7 +19,7 @@ from hean_router.domain.desk import (
     PlaceAnswered,
     Told,
 )
-from hean_router.domain.instrument import Instrument
+from hean_router.domain.instrument import Instrument, Side
 from hean_router.domain.order import (
     Accepted,
     Fill,
@@ -53,6 +53,8 @@ FeesOf: TypeAlias = Callable[[str, str, str], Fees | None]
 
 # An answer asked for this long after an order's end can no longer be old news about it.
 OLD_NEWS_NS: Final = 5_000_000_000
+# A venue that stamps its trades may be this far behind our clock.
+CLOCKS_APART_NS: Final = 5_000_000_000
 
 
 def intake(
@@ -75,18 +77,29 @@ def intake(
 def own_trade(orders: Orders, venue: str, account: str, fill: Fill) -> bool:
     """Whether a trade that names no order of ours may yet turn out to be ours.
 
-    So it is while an order there lives whose venue order id we have not learned: then the trade
-    waits until that order is found or proven absent (`Resolver` asks for it again).
+    So it is while an order there lives whose venue order id we have not learned and whose trade
+    it can be by side, quantity, limit and time: then the trade waits until that order is found or
+    proven absent (`Resolver` asks for it again).  A key names its order, or nobody of ours.
     """
     symbol = str(fill.instrument.pair)
-    if fill.key and not orders.key_of(fill.key):
+    if fill.key or (venue, account, symbol, fill.venue_order_id) in orders.foreign:
         return False
-    if (venue, account, symbol, fill.venue_order_id) in orders.foreign:
+    nameless = orders.nameless.get((venue, account, symbol), {})
+    return any(_can_be_of(child, fill) for child in nameless.values())
+
+
+def _can_be_of(child: Child, fill: Fill) -> bool:
+    """Whether the trade fits what is left of the order, its limit, and its time if it is told."""
+    if fill.side is not child.side:
         return False
-    return any(
-        child.side is fill.side
-        for child in orders.nameless.get((venue, account, symbol), {}).values()
-    )
+    if fill.instrument.qty_decimal(fill.qty) > EXACT.subtract(child.qty, child.filled):
+        return False
+    if 0 < fill.sent_ns < child.intended.at_ns - CLOCKS_APART_NS:
+        return False
+    if child.px is None:
+        return True
+    px = fill.instrument.px_decimal(fill.px)
+    return px <= child.px if child.side is Side.BUY else px >= child.px
 
 
 class _Intake:
