@@ -38,6 +38,7 @@ from hean_router.domain.record import (
     Row,
     decode,
     encode,
+    kind_of,
 )
 from hean_router.domain.venue import VenueId
 from hean_router.oms import Orders, Resolver, intake
@@ -304,3 +305,123 @@ def test_a_ghost_is_cancelled_until_its_end_is_told() -> None:
     desk.hear(Told(report(OrderState.CANCELED, 0)))
     assert not desk.orders.children[KEY].ghost
     assert desk.resolver.wake_at_ns == NEVER_NS
+
+
+# ------------------------------------------------------------------------- bugs of peers
+
+
+def open_desk() -> Desk:
+    desk = Desk()
+    desk.hear(PlaceAnswered(key=KEY, outcome=Accepted("v1"), until_ns=UNTIL))
+    return desk
+
+
+def restarted(desk: Desk) -> Desk:
+    """A new process that has read the journal of `desk`, byte for byte."""
+    again = Desk.__new__(Desk)
+    again.orders = Orders()
+    again.rows = [decode(encode(row)) for row in desk.rows]
+    for row in again.rows:
+        again.orders.apply(row)
+    again.resolver = Resolver(again.orders, VISIBLE)
+    again.now_ns = desk.now_ns
+    return again
+
+
+def test_peer_4_an_order_filled_before_its_ack_is_neither_stuck_nor_doubled() -> None:
+    desk = Desk()
+    desk.hear(Told(trade(1, 20)))
+    desk.hear(Told(report(OrderState.FILLED, 20)))
+    assert desk.hear(PlaceAnswered(key=KEY, outcome=Accepted("v1"), until_ns=UNTIL)) == []
+    child = desk.orders.children[KEY]
+    assert (child.status, child.filled, child.settled) == ("filled", D(2), True)
+
+
+def test_peer_5_a_trade_told_again_after_a_restart_is_not_booked_again() -> None:
+    desk = open_desk()
+    desk.hear(Told(trade(1, 5)))
+    again = restarted(desk)
+    assert again.hear(Told(trade(1, 5))) == []
+    assert again.hear(all_trades([trade(1, 5)])) == []
+    assert again.orders.parents["00000001"].filled == D("0.5")
+
+
+def test_peer_6_stream_and_query_racing_count_a_trade_once_and_miss_none() -> None:
+    for first, second in (
+        (Told(trade(1, 5)), all_trades([trade(1, 5), trade(2, 7)])),
+        (all_trades([trade(1, 5), trade(2, 7)]), Told(trade(1, 5))),
+    ):
+        desk = open_desk()
+        desk.hear(first)
+        desk.hear(second)
+        desk.hear(Told(trade(2, 7)))
+        assert desk.orders.children[KEY].filled == D("1.2")
+
+
+def test_peer_11_a_count_ahead_of_its_trades_invents_no_trade() -> None:
+    desk = open_desk()
+    seen = OrderSeen(
+        instrument=BTC, key=KEY, report=report(OrderState.FILLED, 20), asked_ns=BORN + 1
+    )
+    assert "filled" not in [kind_of(row) for row in desk.hear(seen)]
+    assert desk.orders.children[KEY].filled == 0
+    assert KEY in desk.orders.unsettled
+    desk.now_ns += SECOND
+    assert [one.what for one in desk.resolver.due(desk.now_ns)] == ["fills"]
+    for event in (Told(trade(1, 7)), Told(trade(2, 13)), all_trades([trade(1, 7), trade(2, 13)])):
+        assert "incident" not in [kind_of(row) for row in desk.hear(event)]
+    assert desk.orders.children[KEY].filled == D(2)
+    assert desk.orders.children[KEY].settled
+
+
+def test_peer_12_rows_read_twice_raise_nothing_and_change_no_amount() -> None:
+    desk = open_desk()
+    desk.hear(Told(trade(1, 5)))
+    for row in [row for row in desk.rows if kind_of(row) == "filled"]:
+        desk.orders.apply(row)
+    desk.orders.check()
+    assert desk.orders.children[KEY].filled == D("0.5")
+    assert restarted(desk).orders.state_hash() == desk.orders.state_hash()
+
+
+def test_peer_15_reconciling_twice_leaves_the_same_hash() -> None:
+    desk = open_desk()
+    stranger = OrderReport(
+        instrument=BTC, key="", venue_order_id="v9", state=OrderState.OPEN, side=Side.SELL
+    )
+    foreign = Fill(
+        instrument=BTC,
+        key="",
+        venue_order_id="v9",
+        trade_id="77",
+        side=Side.SELL,
+        px=1000,
+        qty=1,
+        fee=D(0),
+        fee_asset="USDT",
+    )
+    answers: list[DeskEvent] = [
+        OpenSeen(
+            instruments=[BTC], reports=[report(OrderState.OPEN, 5), stranger], asked_ns=BORN + 1
+        ),
+        all_trades([trade(1, 5), foreign]),
+    ]
+    for event in answers:
+        desk.hear(event)
+    once = desk.orders.state_hash()
+    again = restarted(desk)
+    for one in (desk, again):
+        one.now_ns += SECOND
+        assert [row for event in answers for row in one.hear(event)] == []
+        assert one.orders.state_hash() == once
+
+
+def test_peer_18_cancelled_by_timeout_yet_filled_is_a_position_that_we_know() -> None:
+    desk = open_desk()
+    desk.hear(CancelAnswered(key=KEY, outcome=Unknown("timeout")))
+    assert KEY in desk.orders.live, "a cancel nobody answered ends nothing"
+    desk.hear(CancelAnswered(key=KEY, outcome=Rejected(RejectKind.GONE, "1", "")))
+    assert KEY in desk.orders.live, "gone may mean filled"
+    desk.hear(Told(trade(1, 20)))
+    assert desk.orders.parents["00000001"].filled == D(2)
+    assert desk.orders.children[KEY].status == "filled"
