@@ -307,6 +307,87 @@ def test_a_ghost_is_cancelled_until_its_end_is_told() -> None:
     assert desk.resolver.wake_at_ns == NEVER_NS
 
 
+def nothing(what: str, asked_ns: int) -> DeskEvent:
+    """An answer of `what` that has found nothing."""
+    if what == "order":
+        return OrderSeen(instrument=BTC, key=KEY, report=None, asked_ns=asked_ns)
+    if what == "open":
+        return OpenSeen(instruments=[BTC], reports=[], asked_ns=asked_ns)
+    return FillsSeen(instrument=BTC, since_ns=0, fills=[], asked_ns=asked_ns)
+
+
+@pytest.mark.parametrize("early", ["order", "open", "fills", ""])
+def test_a_look_before_the_last_possible_moment_counts_for_nothing(early: str) -> None:
+    desk = lost()
+    floor = UNTIL + VISIBLE
+    rows: list[Row] = []
+    for step in range(2):
+        for what in ("order", "open", "fills"):
+            asked_ns = (floor - 3 * SECOND if what == early else floor + 1) + step * SECOND
+            desk.now_ns = floor + 10 * SECOND
+            rows += desk.hear(nothing(what, asked_ns))
+    assert [type(row).__name__ for row in rows] == ([] if early else ["ChildAbsent"])
+
+
+@pytest.mark.parametrize("single", ["order", "open", "fills"])
+def test_two_looks_less_than_a_second_apart_are_one(single: str) -> None:
+    desk = lost()
+    at_ns = desk.now_ns = UNTIL + VISIBLE + 1
+    for step in range(2):
+        for what in ("order", "open", "fills"):
+            apart = SECOND - 1 if what == single else SECOND
+            assert desk.hear(nothing(what, at_ns + step * apart)) == []
+
+
+MS = SECOND // 1000
+
+
+@pytest.mark.parametrize(
+    ("heard", "tif", "after_ms", "asked", "why"),
+    [
+        ((), Tif.GTC, 3000, ["order"], "a placement without an answer"),
+        (("lost",), Tif.GTC, 200, ["order"], "the stream mostly tells first"),
+        (("ack",), Tif.IOC, 2000, ["order"], "an IOC is over at once"),
+        (("ack", "filled"), Tif.GTC, 300, ["fills"], "counted by the venue, trades missing"),
+        (("ack", "ended"), Tif.GTC, 300, ["order", "fills"], "ended, and how much is not told"),
+        (("refused", "open"), Tif.GTC, 100, ["order", "cancel"], "a ghost is ended"),
+    ],
+)
+def test_when_and_what_is_asked_first(
+    heard: tuple[str, ...], tif: Tif, after_ms: int, asked: list[str], why: str
+) -> None:
+    desk = Desk(tif)
+    words: dict[str, DeskEvent] = {
+        "ack": PlaceAnswered(key=KEY, outcome=Accepted("v1"), until_ns=UNTIL),
+        "lost": PlaceAnswered(key=KEY, outcome=Unknown("timeout"), until_ns=UNTIL),
+        "refused": PlaceAnswered(
+            key=KEY, outcome=Rejected(RejectKind.FUNDS, "1", ""), until_ns=UNTIL
+        ),
+        "filled": Told(report(OrderState.FILLED, 20)),
+        "ended": Told(report(OrderState.CANCELED, None)),
+        "open": Told(report(OrderState.OPEN, 0)),
+    }
+    for word in heard:
+        desk.hear(words[word])
+    at_ns = desk.resolver.wake_at_ns
+    assert at_ns == BORN + after_ms * MS, why
+    assert desk.resolver.due(at_ns - 1) == []
+    assert [one.what for one in desk.resolver.due(at_ns)] == asked, why
+    assert desk.resolver.due(at_ns) == [], "once"
+
+
+def test_a_keyless_trade_that_waited_is_booked_to_its_order_once_that_is_named() -> None:
+    desk = Desk()
+    assert desk.hear(Told(trade(1, 5, key=""))) == []
+    desk.hear(PlaceAnswered(key=KEY, outcome=Accepted("v1"), until_ns=UNTIL))
+    questions = desk.resolver.due(desk.now_ns)
+    assert [one.what for one in questions] == ["fills"], "asked for again at once, and once"
+    assert desk.resolver.due(desk.now_ns) == []
+    desk.hear(all_trades([trade(1, 5, key="")]))
+    assert desk.orders.children[KEY].filled == D("0.5")
+    assert not desk.orders.orphans
+
+
 # ------------------------------------------------------------------------- bugs of peers
 
 
