@@ -253,6 +253,7 @@ class Office:
                 for found in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(found, Exception):
                         log.error("a fault of our own while closing", exc_info=found)
+                self.trading.close()
                 for http in self._https:
                     await http.close()
                 self.journal.close()

@@ -4,6 +4,7 @@ admission   may a parent be taken: sense, books, sizes, money, risk     -> Paren
 conduct     what a parent does next; routing: one round of it           -> Decided, ChildIntended
 desks       do we agree with the venues; opens and shuts their gates    -> BalancesSet, …
 crew        strategies: what they hear, and what they want
+safety      what becomes of a fault of our own: trading halts, cancels go
 engine      `step(event, now_ns)`: where they meet
 """
 
@@ -25,12 +26,14 @@ from hean_router.engine.event import (
     BooksMoved,
     CancelParent,
     CommitFailed,
+    DeskFailed,
     DeskTold,
     DropKey,
     Due,
     Event,
     GateFound,
     GateRefused,
+    JournalBack,
     SetRisk,
     Started,
     StartStrategy,
@@ -48,6 +51,7 @@ __all__ = [
     "CancelParent",
     "Command",
     "CommitFailed",
+    "DeskFailed",
     "DeskTold",
     "DropKey",
     "Due",
@@ -56,6 +60,7 @@ __all__ = [
     "GateFound",
     "GateRefused",
     "GrantNonces",
+    "JournalBack",
     "PlaceOrder",
     "Placed",
     "Policy",

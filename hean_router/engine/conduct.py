@@ -58,19 +58,15 @@ class Conduct:
 
     # ------------------------------------------------------------------------- beginnings
 
-    def begin(self, parent: Parent) -> None:
-        """A parent that was just accepted, or found in the journal."""
-        self._start(parent)
-        self.go_on(parent)
-
     def resume(self) -> None:
         """After the journal was read: every parent that is not at its end."""
         for parent in self.core.oms.parents.values():
             if parent.ended is None:
-                self._start(parent)
+                self.adopt(parent)
                 self.core.wake(self.core.now_ns, parent.id)
 
-    def _start(self, parent: Parent) -> None:
+    def adopt(self, parent: Parent) -> None:
+        """A parent that was just accepted, or found in the journal: `go_on` looks at it."""
         core = self.core
         self.work[parent.id] = Work(began_ns=core.now_ns, barred={})
         self.by_pair.setdefault(parent.intent.pair, {})[parent.id] = None

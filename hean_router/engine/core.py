@@ -102,6 +102,7 @@ class Core:
         self.rows: list[Row] = []
         self.commands: list[Command] = []
         self.now_ns = 0
+        self.closed = ""  # why rows cannot be written, so that nothing may be sent anywhere
         self.references: dict[str, tuple[Decimal, int, Decimal]] = {}  # last, when, the one before
         self._timers: list[tuple[int, str]] = []
         self._view: RiskView | None = None
@@ -113,12 +114,16 @@ class Core:
 
     def write(self, row: Row) -> None:
         """Take a row into the state and into this step's transaction."""
-        self.take(row)
+        self.oms.apply(row)  # what this refuses has changed nothing, and is no row
         self.rows.append(row)
+        self._fold(row)
 
     def take(self, row: Row) -> None:
         """Take a row into the state; the only thing that changes it."""
         self.oms.apply(row)
+        self._fold(row)
+
+    def _fold(self, row: Row) -> None:
         self.risk.apply(row)
         self.ledger.apply(row)
         self.keyring.apply(row)
@@ -155,7 +160,7 @@ class Core:
     def why_not(self, venue: str, account: str) -> str:
         """Why no order can be sent there now; empty if one can."""
         health = self.desks.get((venue, account))
-        return "no account there" if health is None else health.why
+        return "no account there" if health is None else self.closed or health.why
 
     def free(self, venue: str, account: str, asset: str) -> Decimal | None:
         """What is there and not reserved; None while its balances are not known."""

@@ -144,15 +144,19 @@ class Crew:
             return strategy.on_event(event, self.look)
         except Exception as fault:
             log.exception("strategy %s failed", strategy.name)
-            self.core.write(
-                Incident(
-                    at_ns=self.core.now_ns,
-                    what="strategy_failed",
-                    text=f"{type(fault).__name__}: {fault}",
-                    subject=strategy.name,
-                )
-            )
+            self.failed(strategy, fault)
             return None
+
+    def failed(self, strategy: Strategy, fault: Exception) -> None:
+        """A row that says so."""
+        self.core.write(
+            Incident(
+                at_ns=self.core.now_ns,
+                what="strategy_failed",
+                text=f"{type(fault).__name__}: {fault}"[:500],
+                subject=strategy.name,
+            )
+        )
 
 
 __all__ = ["BOUND", "Crew", "Look", "Placed", "snapshot"]

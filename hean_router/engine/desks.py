@@ -94,6 +94,11 @@ class Desks:
         health.waiting = {"open"}
         health.waiting |= {f"fills {one}" for one in health.since_ns if one in followed}
         self._ask_missing(venue, account)
+        # What was to be cancelled while the venue was not even listed waits for this moment: an
+        # order whose time ended while no router ran, say.
+        for child in core.oms.live.values():
+            if (child.venue, child.account) == (venue, account) and not child.cancel_sent:
+                core.wake(core.now_ns, child.parent.id)
 
     def _ask_missing(self, venue: str, account: str) -> None:
         """Ask for what has not been answered; what was answered since it began counts.

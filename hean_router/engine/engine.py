@@ -4,6 +4,7 @@ Synchronous and deterministic: what a step does depends on the journal so far, o
 time, and the books as they stand.  The shell commits the rows, then lets the gate look, then sends.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -30,7 +31,6 @@ from hean_router.domain.record import (
     Opened,
     ParentEnded,
     ParentPlaced,
-    RiskSet,
     Row,
     StrategyNoted,
     StrategySet,
@@ -42,7 +42,6 @@ from hean_router.engine.command import (
     AskDesk,
     CancelOrder,
     Placed,
-    PlaceOrder,
     Refused,
     Step,
 )
@@ -55,12 +54,14 @@ from hean_router.engine.event import (
     BooksMoved,
     CancelParent,
     CommitFailed,
+    DeskFailed,
     DeskTold,
     DropKey,
     Due,
     Event,
     GateFound,
     GateRefused,
+    JournalBack,
     SetRisk,
     Started,
     StartStrategy,
@@ -68,6 +69,7 @@ from hean_router.engine.event import (
     Submit,
 )
 from hean_router.engine.keyring import KeyRing
+from hean_router.engine.safety import Safety
 from hean_router.engine.world import Policy, World
 from hean_router.oms import Orders, Parent, Question, Resolver, intake
 from hean_router.portfolio import Ledger
@@ -75,7 +77,7 @@ from hean_router.risk import Risk
 from hean_router.strategy import contract
 from hean_router.strategy.contract import Reaction, Strategy
 
-DUE = Due()
+log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -97,6 +99,7 @@ class Engine:
     ) -> None:
         self.core = Core(world, limits, policy, desks, reporting)
         self.conduct, self.desks = Conduct(self.core), Desks(self.core)
+        self.safety = Safety(self.core, self.conduct)
         self.crew = Crew(self.core, strategies, strategy_params)
         self.resolver = Resolver(self.core.oms, world.visibility_ns)
         self.opened: Opened | None = None
@@ -149,21 +152,43 @@ class Engine:
     # ------------------------------------------------------------------------- one step
 
     def step(self, event: Event, now_ns: int) -> Step:
-        """Take one event; never waits, never raises for what the world does."""
+        """Take one event; never waits, never raises: a fault of our own halts trading."""
         core = self.core
         core.begin(now_ns)
         self._seen = 0
-        answer = self._take(event)
-        self._react()
-        self._due()
-        self._react()
-        core.prepare()
+        try:
+            answer = self._take(event)
+            self._react()
+            self._due()
+            self._react()
+            if self.safety.halt():
+                self._react()
+            core.prepare()
+        except Exception as fault:  # noqa: BLE001 - logged, a row, and the end of trading
+            answer = self._failed(event, fault)
         return Step(
             rows=tuple(core.rows),
             commands=tuple(core.commands),
             answer=answer,
             wake_at_ns=min(core.wake_at_ns, self.resolver.wake_at_ns),
         )
+
+    def _failed(self, event: Event, fault: Exception) -> Answer:
+        """Whatever is left of a step that broke."""
+        self._told.clear()
+        try:
+            self.safety.failed(fault)
+            self.safety.halt()
+            self._react()
+        except Exception:
+            log.exception("a fault of our own, while halting for another")
+        if isinstance(event, Submit):
+            return Refused(
+                code="risk_halted",
+                reason="a fault of our own, it was logged; trading is halted",
+                fix="see /v1/risk; reset it once the cause is known",
+            )
+        return None
 
     def _take(self, event: Event) -> Answer:
         core = self.core
@@ -186,8 +211,12 @@ class Engine:
             case GateFound(incidents=incidents):
                 for incident in incidents:
                     core.write(structs.replace(incident, at_ns=core.now_ns))
-            case SetRisk():
-                self._risk(event)
+            case SetRisk(state=state, reason=reason, by=by):
+                self.safety.put(state, reason, by)
+            case JournalBack():
+                self._journal_back()
+            case DeskFailed():
+                self._desk_failed(event)
             case StartStrategy() | StopStrategy():
                 return self._strategy(event)
             case AddKey():
@@ -236,7 +265,8 @@ class Engine:
         answer = admit(self.core, event.intents, event.by)
         if isinstance(answer, Placed) and not answer.existing:
             for parent in answer.parents:
-                self.conduct.begin(self.core.oms.parents[parent])
+                self.conduct.adopt(self.core.oms.parents[parent])
+                self.safety.go_on(self.core.oms.parents[parent])
         return answer
 
     def _cancel(self, event: CancelParent) -> bool:
@@ -245,7 +275,7 @@ class Engine:
             parent, event.why, by=event.by, becomes=event.becomes
         ):
             return False
-        self.conduct.go_on(parent)
+        self.safety.go_on(parent)
         return True
 
     def _withdraw(self, key: str, by: str, code: str, why: str) -> None:
@@ -256,21 +286,19 @@ class Engine:
 
     def _commit_failed(self, event: CommitFailed) -> None:
         core = self.core
+        core.closed = f"journal_unavailable: {event.why}"
         for key in event.keys:
             self._withdraw(key, "journal", "journal_unavailable", event.why)
         for parent_id in event.parents:
             parent = core.oms.parents[parent_id]
             self.conduct.stop(parent, f"journal_unavailable: {event.why}")
-            self.conduct.go_on(parent)
+            self.safety.go_on(parent)
 
-    def _risk(self, event: SetRisk) -> None:
-        core = self.core
-        core.write(RiskSet(at_ns=core.now_ns, state=event.state, reason=event.reason, by=event.by))
-        if event.state == "halted":
-            for parent_id in list(self.conduct.work):
-                parent = core.oms.parents[parent_id]
-                self.conduct.stop(parent, f"risk_halted: {event.reason}", by=event.by)
-                self.conduct.go_on(parent)
+    def _journal_back(self) -> None:
+        """What waited for the disk goes on."""
+        self.core.closed = ""
+        for parent_id in self.conduct.work:
+            self.core.wake(self.core.now_ns, parent_id)
 
     # ------------------------------------------------------------------------- desks
 
@@ -304,6 +332,19 @@ class Engine:
         """The rates we plan with: what a fill was charged is compared with them."""
         book = self.core.world.book(Pair.parse(symbol))
         return None if book is None else book.fees().get(VenueId(venue))
+
+    def _desk_failed(self, event: DeskFailed) -> None:
+        core = self.core
+        core.write(
+            Incident(
+                at_ns=core.now_ns,
+                what="desk_failed",
+                text=event.why,
+                venue=event.venue,
+                account=event.account,
+                subject=event.key,
+            )
+        )
 
     def _ask(self, question: Question) -> None:
         core = self.core
@@ -351,7 +392,7 @@ class Engine:
         core = self.core
         for subject in core.due():
             if (parent := core.oms.parents.get(subject)) is not None:
-                self.conduct.go_on(parent)
+                self.safety.go_on(parent)
             elif self.crew.hears(subject) and subject in self.crew.strategies:
                 self._tell(self.crew.strategies[subject], contract.Woke())
         if core.now_ns >= self.resolver.wake_at_ns:
@@ -378,9 +419,9 @@ class Engine:
             touched, self._touched = list(self._touched), {}
             for parent_id in touched:
                 parent = core.oms.parents[parent_id]
-                self.conduct.go_on(parent)
+                self.safety.go_on(parent)
                 self._say(parent)
-            while self._told:
+            for _ in range(len(self._told)):  # what they answer with is another round
                 strategy, event = self._told.popleft()
                 self._tell(strategy, event)
         core.write(
@@ -390,6 +431,10 @@ class Engine:
                 text=f"one step led to more than {BOUND} rounds of reactions; the rest waits",
             )
         )
+        for name in {strategy.name for strategy, _ in self._told}:
+            self.crew.winding.discard(name)
+            self._halt_strategy(name, "engine", "it runs in circles")
+        self._told.clear()
 
     def _about(self, row: Row) -> str | None:
         """The parent that a row is about and that may have to go on because of it."""
@@ -417,8 +462,14 @@ class Engine:
         if reaction is None:
             self.crew.winding.discard(strategy.name)
             self._halt_strategy(strategy.name, "engine", "it failed")
-        else:
+            return
+        try:
             self._carry_out(strategy, reaction)
+        except Exception as fault:
+            log.exception("what strategy %s wants cannot be done", strategy.name)
+            self.crew.failed(strategy, fault)
+            self.crew.winding.discard(strategy.name)
+            self._halt_strategy(strategy.name, "engine", "it wants what cannot be done")
 
     def _carry_out(self, strategy: Strategy, reaction: Reaction) -> None:
         core = self.core
@@ -429,7 +480,7 @@ class Engine:
         for parent_id in reaction.cancels:
             if (parent := core.oms.parents.get(parent_id)) is not None:
                 self.conduct.stop(parent, "its strategy wants it back", by=strategy.name)
-                self.conduct.go_on(parent)
+                self.safety.go_on(parent)
         for group in reaction.groups:
             answer = self._submit(Submit(group.legs, strategy.name))
             if isinstance(answer, Refused):
@@ -469,9 +520,7 @@ class Engine:
     def _wind_up(self, strategy: Strategy) -> None:
         """Tell it that it is to end; from here on it hears of its parents alone."""
         self.crew.winding.add(strategy.name)
-        reaction = self.crew.tell(strategy, contract.Stopping())
-        if reaction is not None:
-            self._carry_out(strategy, reaction)
+        self._tell(strategy, contract.Stopping())
 
     def _halt_strategy(self, name: str, by: str, why: str) -> None:
         core = self.core
@@ -486,8 +535,3 @@ class Engine:
         )
         core.write(row)
         self.crew.take(row)
-
-
-def places(step: Step) -> Iterable[PlaceOrder]:
-    """The orders among a step's commands."""
-    return (one for one in step.commands if isinstance(one, PlaceOrder))

@@ -68,6 +68,19 @@ class GateFound(Struct, frozen=True):
     incidents: tuple[Incident, ...]
 
 
+class JournalBack(Struct, frozen=True):
+    """Everything that could not be written has been."""
+
+
+class DeskFailed(Struct, frozen=True, kw_only=True):
+    """A desk could not be told something, by a fault of our own; `key`: the order it was about."""
+
+    venue: str
+    account: str
+    why: str
+    key: str = ""
+
+
 class CommitFailed(Struct, frozen=True):
     """The rows of a step could not be written; its orders never left."""
 
@@ -127,6 +140,8 @@ Event: TypeAlias = (
     | GateRefused
     | GateFound
     | CommitFailed
+    | JournalBack
+    | DeskFailed
     | SetRisk
     | StartStrategy
     | StopStrategy

@@ -8,12 +8,12 @@ row is on disk, and the gate has counted it from there.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from hean_router.domain.desk import Budget, DeskEvent, FeesSeen, PermissionsSeen, Sent
+from hean_router.domain.desk import DeskEvent, FeesSeen, PermissionsSeen, Sent
 from hean_router.domain.errors import HeanError
-from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
+from hean_router.domain.instrument import Pair, Part, VenueId
 from hean_router.domain.parent import Intent
 from hean_router.domain.record import ChildIntended, ParentEnded, ParentPlaced, Row
 from hean_router.engine import (
@@ -23,7 +23,9 @@ from hean_router.engine import (
     BooksMoved,
     CancelOrder,
     CancelParent,
+    Command,
     CommitFailed,
+    DeskFailed,
     DeskTold,
     DropKey,
     Due,
@@ -32,6 +34,7 @@ from hean_router.engine import (
     GateFound,
     GateRefused,
     GrantNonces,
+    JournalBack,
     Placed,
     PlaceOrder,
     Refused,
@@ -39,7 +42,6 @@ from hean_router.engine import (
     SetRisk,
     Started,
     StartStrategy,
-    Step,
     StopStrategy,
     Submit,
 )
@@ -47,12 +49,12 @@ from hean_router.engine.keyring import RANDOM_BYTES, checked_scopes, digest_of, 
 from hean_router.gate import Gate
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.market import Market
+from hean_router.runtime.trading_ends import MarketWorld, Subscription
 from hean_router.venue.gateway import OrderDesk
 
 log = logging.getLogger(__name__)
 
 SECOND = 1_000_000_000
-QUEUE_MAX = 10_000  # rows a subscriber may lag behind before it is cut
 
 
 class Log(Protocol):
@@ -63,69 +65,6 @@ class Log(Protocol):
     def append(self, rows: Sequence[Row]) -> int:
         """Write them in one transaction; raises `HeanError` and then has written none."""
         ...
-
-
-class MarketWorld:
-    """What the engine may look at, read from the market and the desks."""
-
-    def __init__(self, market: Market, desks: Mapping[tuple[str, str], OrderDesk]) -> None:
-        self._market, self._desks = market, desks
-        self.pairs: tuple[Pair, ...] = tuple(market.pairs)
-
-    def book(self, pair: Pair):  # type: ignore[no-untyped-def]  # noqa: ANN201 - as `World` says
-        """All venues' books of `pair` as one; None for a pair that is not followed."""
-        return self._market.book(pair) if pair in self.pairs else None
-
-    def instruments(self, pair: Pair) -> Mapping[str, Instrument]:
-        """How each venue lists `pair`."""
-        return self._market.listing(pair)
-
-    def budget(self, venue: str, account: str, instrument: Instrument) -> Budget:
-        """How many orders could leave at once."""
-        desk = self._desks.get((venue, account))
-        return Budget(0, "no account there") if desk is None else desk.budget(instrument)
-
-    def visibility_ns(self, venue: str) -> int:
-        """The latest that any of the venue's desks says."""
-        return max(
-            (desk.visibility_ns for (name, _), desk in self._desks.items() if name == venue),
-            default=SECOND,
-        )
-
-
-class Subscription:
-    """Rows as they are committed; ends when the reader lags too far behind."""
-
-    def __init__(self, leave: Callable[["Subscription"], None]) -> None:
-        self._queue: asyncio.Queue[Row | None] = asyncio.Queue(QUEUE_MAX)
-        self._leave = leave
-        self.cut = ""  # why it was ended, if not by the reader
-
-    def tell(self, row: Row) -> None:
-        """Queue a row; a reader that is too slow is cut."""
-        if self.cut:
-            return
-        try:
-            self._queue.put_nowait(row)
-        except asyncio.QueueFull:
-            self.cut = f"more than {QUEUE_MAX} rows behind"
-
-    async def __aiter__(self) -> AsyncIterator[Row]:
-        try:
-            while not self.cut or not self._queue.empty():
-                row = await self._queue.get()
-                if row is None:
-                    return
-                yield row
-        finally:
-            self._leave(self)
-
-    def close(self) -> None:
-        """End it."""
-        self.cut = self.cut or "closed"
-        if not self._queue.full():
-            self._queue.put_nowait(None)
-        self._leave(self)
 
 
 class Trading:
@@ -160,6 +99,12 @@ class Trading:
         self._busy = False
         self._queue: deque[Event] = deque()
         self._unwritten: list[Row] = []
+        self._retry_ns = 0  # not before then
+        self._told_why = ""  # what the engine was told of the journal
+        self._grants: dict[tuple[str, str], int] = {}  # nonces to be granted once on disk
+        self._desk_faults: set[tuple[str, str, str]] = set()
+        self.listener_faults = 0
+        self._closed = False
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._subscriptions: list[Subscription] = []
         self._ticks: dict[str, int] = {}  # order -> when the frame was read that led to it
@@ -188,18 +133,20 @@ class Trading:
         """Drive the engine by books and by time, until cancelled."""
         self._loop = asyncio.get_running_loop()
         self._arm()
-        try:
-            while True:
-                groups = await self.market.changed()
-                pairs = tuple(
-                    pair for pair in self.market.pairs if not pair.settle and _in(pair, groups)
-                )
-                if pairs:
-                    self._step(BooksMoved(pairs))
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+        while True:
+            groups = await self.market.changed()
+            pairs = tuple(
+                pair for pair in self.market.pairs if not pair.settle and _in(pair, groups)
+            )
+            if pairs:
+                self._step(BooksMoved(pairs))
+
+    def close(self) -> None:
+        """Take nothing in any more: the journal is about to close."""
+        self._closed = True
+        self._arm()
+        for one in list(self._subscriptions):
+            one.close()
 
     def sink(self, venue: str, account: str) -> Callable[[DeskEvent], None]:
         """Where a desk tells what it learned."""
@@ -208,10 +155,10 @@ class Trading:
             if isinstance(event, Sent):
                 tick_ns = self._ticks.pop(event.key, 0)
                 if self._sent is not None:
-                    self._sent(event, tick_ns)
+                    self._safely(self._sent, event, tick_ns)
             elif isinstance(event, FeesSeen):
                 if self._fees is not None:
-                    self._fees(venue, account, event)
+                    self._safely(self._fees, venue, account, event)
             elif not isinstance(event, PermissionsSeen):
                 self._step(DeskTold(venue, account, event))
 
@@ -220,6 +167,8 @@ class Trading:
     # ------------------------------------------------------------------------- one step
 
     def _step(self, event: Event) -> Answer:
+        if self._closed:
+            return None
         if self._busy:  # a desk that answers within the call: taken in turn
             self._queue.append(event)
             return None
@@ -230,7 +179,7 @@ class Trading:
                 self._one(self._queue.popleft())
         finally:
             self._busy = False
-        self._arm()
+            self._arm()
         return answer
 
     def _one(self, event: Event) -> Answer:
@@ -239,59 +188,97 @@ class Trading:
         self._wake_at_ns = step.wake_at_ns
         answer = step.answer
         planned_ns = self.clock()
-        written = not step.rows or self._commit(step)
+        written = not (step.rows or self._unwritten) or self._commit(step.rows)
         if not written and isinstance(answer, Placed) and not answer.existing:
             answer = self._no_journal()
         committed_ns = self.clock()
         ordered = False
         for command in step.commands:
-            match command:
-                case PlaceOrder():
-                    ordered = True
-                    self._place(command, event, committed_ns)
-                case CancelOrder():
-                    self._desk(command).cancel(
-                        command.instrument, command.key, command.venue_order_id
-                    )
-                case AskDesk():
-                    self._ask(command)
-                case GrantNonces(venue=venue, account=account, below=below):
-                    if not self.journal_why:
-                        self.desks[venue, account].grant_nonces(below)
-                case SetGate(venue=venue, account=account, why=why):
-                    if why:
-                        self.gate.shut((venue, account), why)
-                    else:
-                        self.gate.open((venue, account))
+            ordered = ordered or isinstance(command, PlaceOrder)
+            try:
+                self._do(command, event, committed_ns)
+            except Exception as fault:  # noqa: BLE001 - logged; the other commands still go
+                self._desk_failed(command, fault)
         if ordered:
             self._timing("plan", planned_ns - began_ns)
             self._timing("commit", committed_ns - planned_ns)
         return answer
 
-    def _commit(self, step: Step) -> bool:
-        rows = [*self._unwritten, *step.rows]
+    def _do(self, command: Command, event: Event, now_ns: int) -> None:
+        match command:
+            case PlaceOrder():
+                self._place(command, event, now_ns)
+            case CancelOrder():
+                self._desk(command).cancel(command.instrument, command.key, command.venue_order_id)
+            case AskDesk():
+                self._ask(command)
+            case GrantNonces(venue=venue, account=account, below=below):
+                self._grants[venue, account] = below
+                if not self.journal_why:
+                    self._grant()
+            case SetGate(venue=venue, account=account, why=why):
+                if why:
+                    self.gate.shut((venue, account), why)
+                else:
+                    self.gate.open((venue, account))
+
+    def _grant(self) -> None:
+        """Nonces whose row is on disk; the lane asks for them once."""
+        while self._grants:
+            where, below = self._grants.popitem()
+            self.desks[where].grant_nonces(below)
+
+    def _desk_failed(self, command: Command, fault: Exception) -> None:
+        """Whether it left nobody knows: an order is asked about, whatever else is said again."""
+        text = f"{type(command).__name__}: {type(fault).__name__}: {fault}"[:500]
+        log.error("a fault of our own in a desk: %s", text, exc_info=fault)
+        of = command.intended if isinstance(command, PlaceOrder) else command
+        place = (of.venue, of.account, text)
+        if place not in self._desk_faults and len(self._desk_faults) < 1_000:
+            self._desk_faults.add(place)  # one row for each: it may fail for ever
+            key = getattr(of, "key", "")
+            self._queue.append(DeskFailed(venue=of.venue, account=of.account, why=text, key=key))
+
+    def _commit(self, new: Sequence[Row]) -> bool:
+        """Write what is new, and what could not be written before."""
+        rows = [*self._unwritten, *new]
+        began_ns = self.clock()
+        if began_ns < self._retry_ns:
+            self._not_written(rows, new)
+            return False
         try:
             seq = self.journal.append(rows)
-        except HeanError as fault:
-            first = not self.journal_why
-            self.journal_why = str(fault)
-            if first:
-                log.error("the journal cannot be written: %s %s", fault, fault.fix)
-            self._unwritten = rows
-            keys = tuple(row.key for row in step.rows if isinstance(row, ChildIntended))
-            parents = tuple(row.parent for row in step.rows if isinstance(row, ParentPlaced))
-            if keys or parents:
-                self._queue.append(CommitFailed(keys, parents, str(fault)))
+        except Exception as fault:  # noqa: BLE001 - logged; nothing of it counts as written
+            if not self.journal_why:
+                log.error("the journal cannot be written: %s", _words(fault))
+            self.journal_why = _words(fault)
+            # A disk that takes its time to fail must not take all of ours.
+            self._retry_ns = self.clock() + 4 * (self.clock() - began_ns)
+            self._not_written(rows, new)
             return False
+        self._written(rows, seq)
+        return True
+
+    def _not_written(self, rows: list[Row], new: Sequence[Row]) -> None:
+        self._unwritten = rows
+        keys = tuple(row.key for row in new if isinstance(row, ChildIntended))
+        parents = tuple(row.parent for row in new if isinstance(row, ParentPlaced))
+        if keys or parents or self._told_why != self.journal_why:
+            self._told_why = self.journal_why
+            self._queue.append(CommitFailed(keys, parents, self.journal_why))
+
+    def _written(self, rows: Sequence[Row], seq: int) -> None:
         if self.journal_why:
             log.warning("the journal can be written again")
-        self.journal_why, self._unwritten = "", []
+            self._queue.append(JournalBack())
+        self.journal_why = self._told_why = ""
+        self._unwritten = []
+        self._grant()
         for row in rows:
             self.gate.apply(row)
         self._publish(rows)
-        self._committed(seq)
+        self._safely(self._committed, seq)
         self._hear_gate()
-        return True
 
     def _hear_gate(self) -> None:
         """What the gate found in what is on disk becomes a row, and so everybody's business."""
@@ -344,10 +331,11 @@ class Trading:
 
     def _arm(self) -> None:
         """Wake when the engine wants to."""
-        if self._loop is None:
-            return
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        if self._loop is None or self._closed:
+            return
         wait_s = max(0.0005, (self._wake_at_ns - self.clock()) / SECOND)
         self._timer = self._loop.call_later(min(wait_s, 1.0), self._due)
 
@@ -367,9 +355,18 @@ class Trading:
                     if not waiter.done():
                         waiter.set_result(None)
             if self._hear is not None:
-                self._hear(row, row.at_ns)
+                self._safely(self._hear, row, row.at_ns)
             for one in self._subscriptions:
                 one.tell(row)
+
+    def _safely(self, listener: Callable[..., None], *told: object) -> None:
+        """Tell somebody who counts; what goes wrong there must not keep an order from its way."""
+        try:
+            listener(*told)
+        except Exception:
+            self.listener_faults += 1
+            if self.listener_faults <= 10:
+                log.exception("a fault of our own in what listens to orders")
 
     def subscribe(self) -> Subscription:
         """Rows from now on."""
@@ -422,19 +419,9 @@ class Trading:
         )
 
     def _flush(self) -> bool:
-        """Try to write what could not be written."""
-        try:
-            seq = self.journal.append(self._unwritten)
-        except HeanError as fault:
-            self.journal_why = str(fault)
-            return False
-        log.warning("the journal can be written again")
-        rows, self._unwritten, self.journal_why = self._unwritten, [], ""
-        for row in rows:
-            self.gate.apply(row)
-        self._publish(rows)
-        self._committed(seq)
-        return True
+        """Try to write what could not be written; the engine hears of it if it could."""
+        self._step(Due())
+        return not self.journal_why
 
     def cancel(self, parent_id: str, by: str, why: str) -> bool:
         """Cancel what is left of a parent; False if nothing is."""
@@ -525,6 +512,15 @@ class Trading:
                 "unknown": unknown,
             },
         }
+
+
+__all__ = ["Log", "MarketWorld", "Subscription", "Trading"]
+
+
+def _words(fault: Exception) -> str:
+    if isinstance(fault, HeanError):
+        return f"{fault} {fault.fix}".strip()
+    return f"a fault of our own: {type(fault).__name__}: {fault}"
 
 
 def _in(pair: Pair, groups: frozenset[Any]) -> bool:

@@ -192,7 +192,7 @@ def test_a_pair_that_is_listed_late_is_asked_about_too():
     bench.told("a", BalancesSeen(balances=MONEY, asked_ns=bench.now_ns))
     bench.taken()
     world.listed[ETH] = {"a"}
-    bench.wait(3)
+    bench.wait(20)
     assert "fills ETH/USDT" in asks(bench)
 
 
