@@ -116,7 +116,7 @@ class Resolver:
         self._heap: list[tuple[int, str]] = []
         self._lost: set[str] = set()  # open here, not among the open orders there
         # Trades that may have been ours, until nobody is left whose they could be.
-        self._deferred: dict[tuple[str, str, str], int] = {}
+        self._deferred: dict[tuple[str, str, str], dict[str, tuple[Fill, int]]] = {}
         for group in (orders.live, orders.unsettled, orders.to_cancel):
             orders.touched.update(group)
 
@@ -139,7 +139,7 @@ class Resolver:
         """What is to be asked now; the same question for many orders once."""
         asked: dict[tuple[str, ...], Question] = {}
         for place in self._unclaimed():
-            since_ns = self._deferred.pop(place)
+            since_ns = min(since_ns for _, since_ns in self._deferred.pop(place).values())
             _merge(asked, [_fills(*place, since_ns)])
         while self.wake_at_ns <= now_ns:
             _, key = heapq.heappop(self._heap)
@@ -244,7 +244,14 @@ class Resolver:
             )
 
     def _unclaimed(self) -> list[tuple[str, str, str]]:
-        return [place for place in self._deferred if place not in self._orders.nameless]
+        """Places with a trade that can be of no order there any more: it is asked for again."""
+        return [
+            (venue, account, symbol)
+            for (venue, account, symbol), waiting in self._deferred.items()
+            if not all(
+                own_trade(self._orders, venue, account, fill) for fill, _ in waiting.values()
+            )
+        ]
 
     def _visible_ns(self, venue: str) -> int:
         match self._visibility:
@@ -292,7 +299,9 @@ class Resolver:
             return
         if own_trade(self._orders, venue, account, fill):
             place = (venue, account, symbol)
-            self._deferred[place] = min(since_ns, self._deferred.get(place, since_ns))
+            waiting = self._deferred.setdefault(place, {})
+            _, known_ns = waiting.get(fill.trade_id, (fill, since_ns))
+            waiting[fill.trade_id] = (fill, min(since_ns, known_ns))
 
     def _seen(self, venue: str, account: str, report: OrderReport, key: str) -> Child | None:
         symbol = str(report.instrument.pair)

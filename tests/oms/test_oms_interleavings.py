@@ -5,6 +5,7 @@ The model is a dictionary of trades.
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -386,6 +387,17 @@ def test_a_keyless_trade_that_waited_is_booked_to_its_order_once_that_is_named()
     desk.hear(all_trades([trade(1, 5, key="")]))
     assert desk.orders.children[KEY].filled == D("0.5")
     assert not desk.orders.orphans
+
+
+def test_a_waiting_trade_is_asked_for_again_once_it_no_longer_fits_a_nameless_order() -> None:
+    desk = Desk()
+    assert desk.hear(Told(trade(1, 20, key=""))) == []
+    desk.hear(Told(msgspec.structs.replace(trade(2, 5), venue_order_id="")))
+    assert desk.orders.nameless, "its id is still unknown"
+    assert desk.resolver.wake_at_ns <= desk.now_ns
+    assert [one.what for one in desk.resolver.due(desk.now_ns)] == ["fills"]
+    desk.hear(all_trades([trade(1, 20, key="")]))
+    assert len(desk.orders.orphans) == 1, "booked, whosever it is"
 
 
 # ------------------------------------------------------------------------- bugs of peers
