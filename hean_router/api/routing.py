@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from hean_router.api.access import scoped
 from hean_router.api.errors import ApiError, seen
@@ -106,7 +106,13 @@ def body_of(model: type[_B]) -> Any:
                 f"the body is {seen(kind) if kind else 'of no type'}",
                 "send Content-Type: application/json",
             )
-        found = read_json(await request.body())
+        try:
+            sent = await request.body()
+        except ClientDisconnect:  # nobody is left to tell; nothing has been done
+            raise ApiError(
+                "malformed_request", "the connection ended before the body", "send it again"
+            ) from None
+        found = read_json(sent)
         if not isinstance(found, dict):
             raise ApiError("malformed_json", "the body is no JSON object", "send an object")
         try:
