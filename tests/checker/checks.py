@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import accumulate
 
 from tests.checker.router_side import (
     FINAL,
@@ -415,11 +416,73 @@ def nothing_open(history: History) -> Iterator[str]:
 
 @check
 def kill_switch_holds(history: History) -> Iterator[str]:
-    """[I23] While the kill switch was on, no order came to any venue."""
+    """[I22, I23] While the kill switch was on, only what brings a position nearer to nothing came.
+
+    All of it filled, and whatever else was open with it, the position must not change its sign.
+    """
     for killed in history.api.killed:
         for order in history.orders:
-            if killed.from_ns + CLOCKS_NS < order.arrived_ns < killed.to_ns - CLOCKS_NS:
-                yield f"{_name(order)} came while the kill switch was on"
+            if not killed.from_ns + CLOCKS_NS < order.arrived_ns < killed.to_ns - CLOCKS_NS:
+                continue
+            position, open_ = _stood_at(history, order)
+            qty = order.filled if order.qty is None else order.qty
+            reduces = position > 0 if order.side == "sell" else position < 0
+            if not reduces or EXACT.add(qty, open_) > abs(position):
+                yield (
+                    f"{_name(order)} came while the kill switch was on: {order.side} {qty} with "
+                    f"{open_} open and a position of {position}"
+                )
+
+
+def _stood_at(history: History, order: Order) -> tuple[Decimal, Decimal]:
+    """When it came: its account's position in its symbol, and what else was open on its side."""
+    position = open_ = ZERO
+    base = order.symbol.partition("/")[0]
+    for other in history.orders:
+        if (other.account, other.symbol) != (order.account, order.symbol) or other is order:
+            continue
+        before = [fill for fill in other.fills if fill.time_ns < order.arrived_ns]
+        for fill in before:
+            position = EXACT.add(position, fill.qty if fill.side == "buy" else -fill.qty)
+            if fill.fee_asset == base:
+                position = EXACT.subtract(position, fill.fee)
+        over = other.ended_ns is not None and other.ended_ns <= order.arrived_ns
+        if other.side == order.side and other.arrived_ns < order.arrived_ns and not over:
+            left = ZERO if other.qty is None else other.qty
+            open_ = EXACT.add(open_, EXACT.subtract(left, total(fill.qty for fill in before)))
+    return position, open_
+
+
+@check
+def limits_held(history: History) -> Iterator[str]:
+    """[I20] At no instant were more orders open, and none was larger, than was allowed."""
+    limits = history.api.limits
+    largest = limits.get("order_quote")
+    scopes: dict[tuple[str, str], list[Order]] = {}
+    for order in history.orders:
+        scopes.setdefault(("open_orders_venue", f"{order.venue} {order.account}"), []).append(order)
+        scopes.setdefault(("open_orders_account", order.account), []).append(order)
+        px = order.px or max((fill.px for fill in order.fills), default=ZERO)
+        worth = EXACT.multiply(px, order.filled if order.qty is None else order.qty)
+        if largest is not None and worth > largest:
+            yield f"{_name(order)} is worth {worth}, {largest} is allowed"
+    for (name, where), orders in scopes.items():
+        most = _most_open(orders)
+        if name in limits and most > limits[name]:
+            yield f"{where}: {most} orders were open at once, {limits[name]} are allowed"
+
+
+def _most_open(orders: list[Order]) -> int:
+    """How many of them stood at the same time."""
+    changes = []
+    for order in orders:
+        last_ns = order.fills[-1].time_ns if order.fills and not order.leaves else None
+        over_ns = order.ended_ns if order.ended_ns is not None else last_ns
+        if over_ns != order.arrived_ns:  # else it never stood
+            changes.append((order.arrived_ns, 1))
+            if over_ns is not None:
+                changes.append((over_ns, -1))
+    return max(accumulate(change for _, change in sorted(changes)), default=0)
 
 
 @check

@@ -72,7 +72,8 @@ class Api:
     `/v1/portfolio/balances` and `/v1/portfolio/positions` give them.  Optional: `killed`, a list of
     `{from_ns, to_ns}`; `rates`, venue -> `[orders, window_ms]` that it allows an account;
     `submitted`, client order ids that were answered with 200 or 201; `unread`, venues whose
-    balances the router has never been told.
+    balances the router has never been told; `limits`, what was allowed: `open_orders_venue`,
+    `open_orders_account`, `order_quote` (worth of one order at one venue, in its quote).
     """
 
     parents: list[ApiParent]
@@ -84,6 +85,7 @@ class Api:
     rates: dict[str, tuple[int, int]]
     submitted: list[str]
     unread: set[str]
+    limits: dict[str, Decimal]
     children: dict[str, tuple[ApiParent, ApiChild]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -203,6 +205,7 @@ def api_of(answers: Any) -> Api:
         rates={venue: (n, ms) for venue, (n, ms) in answers.get("rates", {}).items()},
         submitted=list(answers.get("submitted", ())),
         unread=set(answers.get("unread", ())),
+        limits={name: _decimal(limit) for name, limit in answers.get("limits", {}).items()},
     )
 
 

@@ -408,10 +408,52 @@ def the_venue_holds_money_for_nothing(world):
 # ------------------------------------------------------------------------- discipline, journal
 
 
-@bad("kill_switch_holds", "while the kill switch was on")
+def killed_around(world, venue, number):
+    at_ns = world.row(venue, "order", number)["time_ns"]
+    world.api["killed"] = [{"from_ns": at_ns - 50_500_000, "to_ns": at_ns + 50_500_000}]
+
+
+@bad("kill_switch_holds", "sell 0.01000000 with 0 open and a position of 0")
 def an_order_leaves_after_the_kill(world):
-    at_ns = world.row("kraken", "order", 1)["time_ns"]
-    world.api["killed"] = [{"from_ns": at_ns - 60_000_000, "to_ns": at_ns + 60_000_000}]
+    killed_around(world, "binance", 0)
+
+
+@bad("kill_switch_holds", "sell 0.01000000 with 0E-8 open and a position of -0.0100")
+def a_position_grows_after_the_kill(world):
+    killed_around(world, "kraken", 0)
+
+
+@bad("kill_switch_holds", "buy 0.02000000 with 0.02000000 open and a position of -0.01")
+def a_position_is_turned_after_the_kill(world):
+    # 0.01 was sold: it may buy that back, and no more.
+    killed_around(world, "binance", 2)
+
+
+def test_what_reduces_a_position_may_leave_after_the_kill(tmp_path, capsys):
+    world = World()
+    killed_around(world, "okx", 1)  # short by 0.01002: a bid for 0.01 is all right
+    for row in world.venues["okx"]:
+        if row["data"].get("clOrdId") == "habc0000000b00200":
+            row["data"]["sz"] = "0.01"
+    world.child("habc0000000b00200")["quantity"] = "0.01"
+    assert judged(world, tmp_path, capsys) == (0, {})
+
+
+@bad("limits_held", "okx main: 1 orders were open at once, 0 are allowed")
+def more_is_open_than_the_venue_limit(world):
+    world.api["limits"] = {"open_orders_venue": "0"}
+
+
+@bad("limits_held", "main: 2 orders were open at once, 1 are allowed")
+def more_is_open_than_the_account_limit(world):
+    for row in world.venues["bybit"]:
+        row["time_ns"] -= 400_000_000  # while binance's bid stands
+    world.api["limits"] = {"open_orders_account": "1"}
+
+
+@bad("limits_held", "is worth 1200.0000000000000000, 1199 is allowed")
+def an_order_larger_than_allowed(world):
+    world.api["limits"] = {"order_quote": "1199"}
 
 
 @bad("rates_held", "more than 2 orders within 1000 ms")

@@ -6,6 +6,8 @@ the checker holds all of it against what the venues wrote down.
 """
 
 import asyncio
+import time
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from hean_router.client.calls import ApiError, NotRunning
+from tests.checker.venue_logs import read_logs
 from tests.system.rig import SYMBOLS, Rig, collect, mids, until, wind_up, working
 
 WORKING = 20
@@ -28,14 +31,15 @@ class Ordered:
         self.bodies: dict[str, dict[str, Any]] = {}
         self.ids: dict[str, str] = {}  # client order id -> ours, where an answer came
         self.ended: dict[str, tuple[str, str]] = {}  # client order id -> status, filled
-        self.lost_answers = 0
+        self.lost_answers = self.made = 0
 
     def fresh(self, mid: dict[str, Decimal], bps: tuple[int, int]) -> str:
         """Words for one more: `bps` beyond the mid, below zero it rests."""
         symbol, side = self.rng.choice(SYMBOLS), self.rng.choice(("buy", "sell"))
         sign = 1 if side == "buy" else -1
         px = mid[symbol] * (1 + Decimal(sign * self.rng.randint(*bps)) / 10_000)
-        name = f"k{len(self.bodies)}"
+        self.made += 1
+        name = f"k{self.made}"
         self.bodies[name] = {
             "symbol": symbol,
             "side": side,
@@ -142,6 +146,56 @@ def test_nothing_is_lost_or_doubled_by_kill_9(seed, cycles, tmp_path):
         f"{ordered.lost_answers} answers lost"
     )
     assert ordered.lost_answers >= cycles / 2, "kills came between orders: nothing was tested"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_an_order_whose_time_ends_while_nobody_watches_is_taken_back(tmp_path):
+    """One at each venue; its end comes between two lives of the router."""
+
+    async def before(rig: Rig) -> list[str]:
+        async with rig.client() as client:
+            await rig.ready(client)
+            mid = (await mids(client, ["BTC/USDT"]))["BTC/USDT"]
+            soon = datetime.now(UTC) + timedelta(seconds=2)
+            for venue in rig.venues:
+                await client.submit(
+                    "BTC/USDT",
+                    "buy",
+                    client_order_id=f"gtd-{venue}",
+                    quantity="0.01",
+                    limit_price=(mid * Decimal("0.995")).quantize(Decimal("0.1")),
+                    time_in_force="GTD",
+                    expire_time=soon,
+                    include=[venue],
+                )
+
+            async def rest() -> bool:
+                return sum(len(log.orders) for log in read_logs(rig.logs).values()) == 4
+
+            await until(rest, 10, "an order at each venue", rig)
+            return [f"gtd-{venue}" for venue in rig.venues]
+
+    async def after(rig: Rig, names: list[str]) -> dict[str, Any]:
+        async with rig.client() as client:
+            await rig.ready(client)
+
+            async def over() -> bool:
+                return not await working(client)
+
+            await until(over, 20, "what has expired to be taken back", rig)
+            return await collect(client, submitted=names)
+
+    with Rig(tmp_path, seed=23) as rig:
+        rig.start_router()
+        names = asyncio.run(before(rig))
+        rig.router.kill()
+        time.sleep(2)  # its time passes at the venues' own pace
+        rig.start_router()
+        answers = asyncio.run(after(rig, names))
+        rig.judge(answers)
+        assert {one["status"] for one in answers["orders"]} == {"expired"}
+        rig.router.stop()
 
 
 async def _end(rig: Rig, ordered: Ordered) -> dict[str, Any]:

@@ -15,12 +15,15 @@ from random import Random
 import pytest
 
 from hean_router.client.calls import ApiError
-from tests.system.rig import SYMBOLS, VENUES, Rig, collect, mids, wind_up
+from tests.system.rig import SYMBOLS, VENUES, Rig, collect, mids, pages, refused, until, wind_up
 
 WORKERS = 12
 LOTS = {"BTC/USDT": Decimal("0.001"), "ETH/USDT": Decimal("0.01"), "SOL/USDT": Decimal("0.1")}
 TICKS = {"BTC/USDT": Decimal("0.1"), "ETH/USDT": Decimal("0.1"), "SOL/USDT": Decimal("0.01")}
 USD = (60, 4_000)  # a parent's size
+FINAL = {"filled", "canceled", "rejected", "expired"}
+# As config/limits.toml has them; a dollar is a tether to within a fiftieth.
+LIMITS = {"open_orders_venue": "100", "open_orders_account": "200", "order_quote": "51000"}
 # Refusals that this traffic may earn: the market moved, or a limit held.  Anything else is a fault.
 EARNED = {
     "collar",
@@ -132,6 +135,7 @@ class Traffic:
         self.cancelled = 0
         self.next = 0
         self.px: dict[str, Decimal] = {}
+        self.watched: set[str] = set()  # limits that were compared with their worst case
 
     async def drive(self, client) -> None:
         async with asyncio.TaskGroup() as group:
@@ -143,6 +147,10 @@ class Traffic:
     async def _watch(self, client) -> None:
         while True:
             self.px = await mids(client, SYMBOLS)
+            for limit in (await client.read("risk"))["limits"]:
+                if limit["worst"] is not None:
+                    assert Decimal(limit["worst"]) <= Decimal(limit["limit"]), limit
+                    self.watched.add(limit["name"])
             await asyncio.sleep(0.2)
 
     async def _work(self, client) -> None:
@@ -210,7 +218,7 @@ def test_parents_of_all_kinds_add_up(seed, parents, tmp_path):
             took_s = time.monotonic() - began
             assert len(traffic.taken) >= parents, traffic.refusals
             await wind_up(client, rig)
-            answers = await collect(client, submitted=traffic.taken)
+            answers = await collect(client, submitted=traffic.taken, limits=LIMITS)
         print(rig.judge(answers))
         print(f"{len(traffic.taken)} parents in {took_s:.1f} s: {dict(traffic.kinds)}")
         print(f"{traffic.cancelled} cancelled; refused: {dict(traffic.refusals)}")
@@ -224,9 +232,64 @@ def test_parents_of_all_kinds_add_up(seed, parents, tmp_path):
         assert ends.keys() >= {"filled", "canceled", "expired"}
         assert ends["filled"] > parents / 3
         assert split > parents / 20
+        assert traffic.watched >= {"open_orders_max", "gross_max", "net_max", "daily_loss_max"}, (
+            traffic.watched
+        )
 
     with Rig(tmp_path, seed=seed) as rig:
         rig.start_router()
         asyncio.run(body(rig))
         rig.router.stop()
         assert "Traceback" not in rig.router.said(), rig.router.said()
+
+
+# ------------------------------------------------------------------------- the kill switch
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_after_the_kill_no_order_leaves_until_it_is_reset(tmp_path):
+    """Pressed in the middle of traffic: all of ours is taken back; a restart changes nothing."""
+    killed: dict[str, int] = {}
+
+    async def life(rig: Rig) -> list[str]:
+        async with rig.client() as client:
+            await rig.ready(client)
+            traffic = Traffic(rig, 10_000)
+            drive = asyncio.create_task(traffic.drive(client))
+            await asyncio.sleep(1.5)
+            EARNED.add("risk_halted")
+            await client.kill("a drill")
+            killed["from_ns"] = time.time_ns()
+            await asyncio.sleep(1)
+            drive.cancel()
+            await asyncio.gather(drive, return_exceptions=True)
+            assert any("risk_halted" in name for name in traffic.refusals), traffic.refusals
+
+            async def over() -> bool:
+                found = await pages(client, "orders")
+                return all(one["status"] in FINAL for one in found if one["created_at"] < before)
+
+            before = datetime.fromtimestamp(killed["from_ns"] / 1e9 - 0.1, UTC).isoformat()
+            await until(over, 20, "everything to be taken back", rig)
+            return traffic.taken
+
+    async def after(rig: Rig, taken: list[str]) -> dict:
+        async with rig.client() as client:
+            await rig.ready(client)
+            fault = await refused(client.submit("BTC/USDT", "buy", quantity="0.01"))
+            assert fault.code == "risk_halted", fault
+            killed["to_ns"] = time.time_ns()
+            await client.reset("the drill is over")
+            order = await client.submit("BTC/USDT", "buy", quantity="0.01", wait_ms=5_000)
+            assert order.status == "filled"
+            await wind_up(client, rig)
+            return await collect(client, submitted=taken, limits=LIMITS, killed=[killed])
+
+    with Rig(tmp_path, seed=15) as rig:
+        rig.start_router()
+        taken = asyncio.run(life(rig))
+        rig.router.stop()
+        rig.start_router()
+        print(rig.judge(asyncio.run(after(rig, taken))))
+        rig.router.stop()
