@@ -23,7 +23,7 @@ pytestmark = pytest.mark.bench
 ORDERS = 500  # a turn
 ROUNDS = 9
 TARGET = 15.0
-# What is reached with room, socket and REST; the aim is printed, held or short.  Kraken's socket has
+# What is reached with room, socket and REST; the aim is printed.  Kraken's socket has
 # nothing to sign (a token stands for it), so ccxt's own way is short there too.
 FLOORS = {
     "binance": (11.0, 10.0),
