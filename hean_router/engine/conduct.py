@@ -60,10 +60,12 @@ class Conduct:
 
     def resume(self) -> None:
         """After the journal was read: every parent that is not at its end."""
-        for parent in self.core.oms.parents.values():
-            if parent.ended is None:
-                self.adopt(parent)
-                self.core.wake(self.core.now_ns, parent.id)
+        for parent in self.core.oms.working.values():
+            self.adopt(parent)
+            # What rests has been swept before: it may be taken back for a better place again.
+            rests = any(c.is_live and c.intended.tif is Tif.GTC for c in parent.children)
+            self.work[parent.id].swept = rests
+            self.core.wake(self.core.now_ns, parent.id)
 
     def adopt(self, parent: Parent) -> None:
         """A parent that was just accepted, or found in the journal: `go_on` looks at it."""
@@ -174,12 +176,35 @@ class Conduct:
         if work.reposts > core.policy.repost_max and intent.post_only:
             self._end(parent, Status.REJECTED, "it would have traded each time it was posted")
             return
+        if why := self._never(parent, work):
+            self._end(parent, Status.CANCELED if parent.filled else Status.REJECTED, why)
+            return
         work.tries += 1
         work.moved_ns = core.now_ns
         if self._post(parent, work):
             work.reposts += 1
         else:
             core.wake(core.now_ns + core.policy.again_ns, parent.id)
+
+    def _never(self, parent: Parent, work: Work) -> str:
+        """Why no venue will ever take what is left, however long it waits; empty if one may."""
+        listed = {
+            venue: of
+            for venue, of in self.core.world.instruments(parent.intent.pair).items()
+            if _may(parent, venue) and (venue, parent.intent.account) in self.core.desks
+        }
+        if not listed:
+            return ""  # not told yet
+        if len(parent.children) >= self.core.policy.child_max:
+            return f"it has had {len(parent.children)} orders, and no more are made for one parent"
+        if not set(listed) - set(work.barred):
+            told = "; ".join(f"{venue}: {work.barred[venue]}" for venue in sorted(listed))
+            return f"no venue takes it: {told}"
+        left, px = remaining(parent), parent.placed.worst_px
+        least = min(smallest(of, px) for of in listed.values())
+        if left < least:
+            return f"{plain(left)} is left, and the smallest order anywhere is {plain(least)}"
+        return ""
 
     def _post(self, parent: Parent, work: Work) -> bool:
         """Rest what is left, at the venue that charges a maker least; more where it has to be."""
@@ -326,7 +351,11 @@ class Conduct:
 
     def _cancel_all(self, parent: Parent, why: str) -> None:
         for child in parent.children:
-            if child.is_live and not child.cancel_sent:
+            # "No such order" may have been said of one that was still on its way.
+            early = child.cancel_answer == "GONE" and (
+                (child.news_ns or 0) >= (child.cancel_answered_ns or 0)
+            )
+            if child.is_live and (early or not child.cancel_sent):
                 self.cancel_child(child, why)
 
     def cancel_child(self, child: Child, why: str) -> None:
@@ -351,6 +380,7 @@ class Conduct:
             ParentEnded(at_ns=self.core.now_ns, parent=parent.id, status=status, why=why)
         )
         self.work.pop(parent.id, None)
+        self.core.denied.pop(parent.id, None)
         self.by_pair.get(parent.intent.pair, {}).pop(parent.id, None)
 
 

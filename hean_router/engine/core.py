@@ -102,6 +102,7 @@ class Core:
         self.rows: list[Row] = []
         self.commands: list[Command] = []
         self.now_ns = 0
+        self.denied: dict[str, set[tuple[str, str]]] = {}  # parent -> venue, code: told of once
         self.closed = ""  # why rows cannot be written, so that nothing may be sent anywhere
         self.references: dict[str, tuple[Decimal, int, Decimal]] = {}  # last, when, the one before
         self._timers: list[tuple[int, str]] = []

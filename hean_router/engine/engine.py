@@ -14,12 +14,14 @@ from hean_router.domain.desk import (
     DeskStanding,
     FeesSeen,
     NonceMoved,
+    OrderSeen,
     PermissionsSeen,
     Sent,
     StreamLost,
 )
 from hean_router.domain.instrument import Pair, VenueId
 from hean_router.domain.limits import RiskLimits
+from hean_router.domain.order import OrderReport, OrderState
 from hean_router.domain.record import (
     ChildIntended,
     ChildRejected,
@@ -326,7 +328,17 @@ class Engine:
             core.write(row)
         if len(core.rows) > before:
             core.desks[venue, account].active_ns = core.now_ns
+        if isinstance(event, OrderSeen) and event.report is not None:
+            self._still_open(event.key, event.report, event.asked_ns)
         self.desks.answered(venue, account, event)
+
+    def _still_open(self, key: str, report: OrderReport, asked_ns: int) -> None:
+        """A cancel was answered by "no such order", and there it is: say it again."""
+        child = self.core.oms.children.get(key)
+        if child is None or not child.is_live or child.cancel_answer != "GONE":
+            return
+        if report.state is OrderState.OPEN and asked_ns > (child.cancel_answered_ns or 0):
+            self.conduct.cancel_child(child, "it is open still")
 
     def _fees_of(self, venue: str, _account: str, symbol: str) -> Fees | None:
         """The rates we plan with: what a fill was charged is compared with them."""

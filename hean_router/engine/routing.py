@@ -340,16 +340,19 @@ def intend(
     )
     approved = core.risk.review(order, parent.placed, core.view())
     if isinstance(approved, Denied):
-        core.write(
-            Incident(
-                at_ns=core.now_ns,
-                what="order_denied",
-                text=f"{approved.code}: {approved.reason}",
-                venue=of.venue,
-                account=intent.account,
-                subject=parent.id,
+        told = core.denied.setdefault(parent.id, set())
+        if (of.venue, approved.code) not in told:  # what rests is tried again and again
+            told.add((of.venue, approved.code))
+            core.write(
+                Incident(
+                    at_ns=core.now_ns,
+                    what="order_denied",
+                    text=f"{approved.code}: {approved.reason}",
+                    venue=of.venue,
+                    account=intent.account,
+                    subject=parent.id,
+                )
             )
-        )
         return f"{approved.code}: {approved.reason}"
     amount, price_of = of.qty_decimal(size), of.px_decimal(price)
     intended = ChildIntended(

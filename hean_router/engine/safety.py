@@ -64,6 +64,8 @@ class Safety:
         core.write(RiskSet(at_ns=core.now_ns, state=state, reason=reason, by=by))
         if state == "normal":
             self._told.clear()
+            for parent_id in self.conduct.work:  # one that a fault held up goes on
+                core.wake(core.now_ns, parent_id)
         if state == "halted":
             for parent_id in list(self.conduct.work):
                 parent = core.oms.parents[parent_id]
