@@ -590,6 +590,14 @@ def sim(
     until_eof: Annotated[
         bool, typer.Option("--until-eof", hidden=True, help="End when standard input closes.")
     ] = False,
+    control: Annotated[
+        bool,
+        typer.Option(
+            "--control",
+            help="Take orders from standard input, until it closes: cut VENUE SECONDS, "
+            "deaf VENUE SECONDS, demand VENUE WORD, balances.",
+        ),
+    ] = False,
 ) -> None:
     """Simulated venues on loopback, until Ctrl-C; the first line says where they are."""
     from hean_router.cli.sim import serve
@@ -606,4 +614,5 @@ def sim(
         stray_bps=stray_bps,
         port_base=port_base,
         until_eof=until_eof,
+        control=control,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -14,6 +14,7 @@ from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.loop import Interrupted, run
 from hean_router.sim import faces, server
 from hean_router.sim.contract import Face, Options
+from hean_router.sim.control import Control
 from hean_router.sim.fault_spec import FaultSpec, FaultSpecError, parse, words
 from hean_router.sim.faults import Faults
 from hean_router.sim.history_file import HistoryFiles
@@ -36,6 +37,7 @@ def serve(
     stray_bps: float = 0,
     port_base: int,
     until_eof: bool,
+    control: bool = False,
 ) -> None:
     """Serve `venues` until interrupted; the first line says where they are."""
     if faults == "help":
@@ -55,7 +57,11 @@ def serve(
     if replay is not None and len(venues) != 1:
         raise CommandError("--replay plays one venue's capture", "name the one venue it is of")
     options = Options(limits=limits_factor(limits))
+    if control and replay is not None:
+        raise CommandError("a replayed capture takes no --control", "leave out one of the two")
     clock, spec = steady_clock(), fault_spec(faults)
+    if control and spec is None:
+        spec = FaultSpec()  # none of itself; those that are asked for
     files = _history(log, venues)
     fees, pace = fee_tiers(tiers, venues), Pace(stray_ppm=int(stray_bps * 100))
     simulators = [
@@ -65,7 +71,7 @@ def serve(
         for venue in venues
     ]
     try:
-        run(_serve(simulators, clock, port_base, until_eof))
+        run(_serve(simulators, clock, port_base, until_eof, control))
     except Interrupted:
         tell("simulators stopped")
     except server.PortError as fault:
@@ -188,23 +194,36 @@ def fault_spec(text: str) -> FaultSpec | None:
 
 
 async def _serve(
-    simulators: Sequence[Simulator], clock: Clock, port_base: int, until_eof: bool
+    simulators: Sequence[Simulator], clock: Clock, port_base: int, until_eof: bool, control: bool
 ) -> None:
     servers = await server.start(simulators, clock, port_base=port_base)
     try:
         emit(server.announcement(servers))
-        if until_eof:
-            await _parent_gone()
+        if control:
+            await _obey(Control(simulators), servers, clock)
+        elif until_eof:
+            async for _ in _lines():
+                pass
         else:
             await asyncio.Event().wait()
     finally:
         await server.stop(servers)
 
 
-async def _parent_gone() -> None:
-    """Wait until nobody holds the other end of standard input: the parent has ended, somehow."""
+async def _obey(control: Control, servers: Sequence[server.Server], clock: Clock) -> None:
+    """Carry out what standard input says, until it closes."""
+    by_venue = {one.simulator.venue: one for one in servers}
+    async for line in _lines():
+        answer, venue, outputs = control.obey(line, clock())
+        if venue:
+            by_venue[venue].carry_out(outputs)
+        emit(answer)
+
+
+async def _lines() -> AsyncIterator[str]:
+    """Lines of standard input, until nobody holds its other end: the parent has ended, somehow."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while await reader.read(1024):
-        pass
+    while line := await reader.readline():
+        yield line.decode(errors="replace")

@@ -25,6 +25,8 @@ from hean_router.sim.contract import (
     Output,
     Outputs,
     Pause,
+    Ping,
+    Pong,
     Request,
     Reset,
     Response,
@@ -79,6 +81,7 @@ class Faults:
         self._timers: Timers[tuple[str, Conn]] = Timers()
         self._resets_lost_until_ns = 0
         self._resets_lost: set[tuple[Conn, str]] = set()
+        self._shut_until_ns = self._deaf_until_ns = 0
         for word in self._every_ns:
             self._plan(word, origin_ns)
         if spec.until_ns is not None:
@@ -90,6 +93,8 @@ class Faults:
         return self.inner.hosts(http, ws)
 
     def accept(self, request: Request, now_ns: int) -> Response | None:
+        if now_ns < self._shut_until_ns:
+            return Response(503, b"", {"Retry-After": "1"})
         if self._strikes("refuse"):
             return Response(self._rngs["refuse"].choice(_REFUSALS), b"", {"Retry-After": "1"})
         return self.inner.accept(request, now_ns)
@@ -174,6 +179,8 @@ class Faults:
             link = self._links.get(output.conn)
             if link is None:
                 continue  # half-open, or gone
+            if now_ns < self._deaf_until_ns and isinstance(output, Send | Ping | Pong):
+                continue
             if isinstance(output, Send):
                 sends = list(self._frame(link, output, now_ns))
             else:
@@ -275,6 +282,20 @@ class Faults:
             self._timers.set(("resume", 0), now_ns + rest_ns)
         return outputs
 
+    def shut(self, until_ns: int, now_ns: int) -> Outputs:
+        """Tear every socket down, and take no new one until `until_ns`.  REST goes on."""
+        self._shut_until_ns = until_ns
+        return self._cut_all(self._rngs["cutall"], now_ns)
+
+    def deafen(self, until_ns: int) -> None:
+        """Let nothing through to any socket until `until_ns`; then all are torn down.
+
+        What a socket has lost it does not make up for: one that goes on would be a gap that no
+        venue leaves.
+        """
+        self._deaf_until_ns = until_ns
+        self._timers.set(("deaf", 0), until_ns)
+
     def _plan(self, word: str, now_ns: int) -> None:
         mean_ns = self._every_ns[word]
         self._timers.set(
@@ -285,6 +306,8 @@ class Faults:
         if what in self._every_ns:
             self._plan(what, now_ns)
             return self.hit(what, now_ns)
+        if what == "deaf":
+            return self._cut_all(self._rngs["cutall"], now_ns)
         if what == "until":
             return self._end(now_ns)
         if what == "resume":

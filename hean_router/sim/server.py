@@ -185,6 +185,11 @@ class Server:
         self._timer = self._timer_ns = None
         self._advance()
 
+    def carry_out(self, outputs: Iterable[Output]) -> None:
+        """What happens to the connections by an order from outside; see `sim.control`."""
+        self._dispatch(outputs)
+        self._plan(self._clock())
+
     # Out
 
     def _dispatch(self, outputs: Iterable[Output]) -> None:

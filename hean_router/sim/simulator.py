@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
+from hean_router.domain.scale import plain
 from hean_router.sim import faces
 from hean_router.sim.accounts import AccountSpec, History, open_accounts, opening_rows
 from hean_router.sim.contract import Face, Options, Output, Outputs
@@ -39,6 +40,17 @@ class Simulator:
     def venue(self) -> str:
         """The venue's name."""
         return self.face.venue
+
+    def balances(self) -> dict[str, dict[str, str]]:
+        """What each account has, free and locked, by the venue's own count: plain decimals."""
+        face = self.face.inner if isinstance(self.face, Faults) else self.face
+        private = getattr(face, "private", None)  # a replayed capture has none
+        if private is None:
+            return {}
+        return {
+            name: {asset: plain(held.total) for asset, held in sorted(account.balances.items())}
+            for name, account in private.desk.accounts.items()
+        }
 
     @property
     def wake_at_ns(self) -> int | None:
