@@ -171,7 +171,7 @@ def test_tick_to_trade(tmp_path, capsys):
 
 
 # What it must not fall back to, whatever else the machine does; the aims are printed.
-FLOOR_MS = {"none": 1.5, "relaxed": 2.0, "full": 4.0}
+FLOOR_MS = {"none": 3.0, "relaxed": 4.0, "full": 12.0}
 
 
 def told(by_mode: Mapping[str, list[Taken]]) -> None:
