@@ -19,8 +19,7 @@ from msgspec import Struct
 from hean_router.domain.desk import Sent
 from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.parent import Intent, Life, OrderKind
-from hean_router.engine import BooksMoved
-from hean_router.engine.engine import places
+from hean_router.engine import BooksMoved, PlaceOrder
 from hean_router.office import Office
 from hean_router.strategy import NOTHING, BookMoved, Event, Group, Reaction, View
 from tests.bench import floor, meter
@@ -112,7 +111,8 @@ class Stopwatch:
     def step(self, event: Any, now_ns: int) -> Any:
         done = self._step(event, now_ns)
         self._open = None
-        if isinstance(event, BooksMoved) and (keys := [one.intended.key for one in places(done)]):
+        keys = [one.intended.key for one in done.commands if isinstance(one, PlaceOrder)]
+        if isinstance(event, BooksMoved) and keys:
             planned_ns = self._office.clock()
             self._open = Taken(self._journals.mode, now_ns, planned_ns, len(keys))
             self.taken.append(self._open)
