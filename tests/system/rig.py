@@ -100,7 +100,7 @@ class Rig:
     """Simulators, a router, and everything they write, in one folder.
 
     `apart` gives each venue a process of its own, so that one can be killed; `ahead_s` sets the
-    clocks of some, in seconds.
+    clocks of some, in seconds; `faults` is what the venues do wrong.
     """
 
     def __init__(
@@ -113,10 +113,12 @@ class Rig:
         limits: str = "x50",
         apart: bool = False,
         ahead_s: Mapping[str, int] | None = None,
+        faults: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.seed, self.symbols, self.limits = folder, seed, symbols, limits
         self.venues, self.apart, self.ahead_s = venues, apart or bool(ahead_s), ahead_s or {}
+        self.faults = faults
         self.env = {
             "HEAN_API__PORT": "0",
             "HEAN_FEEDS__SYMBOLS": json.dumps(list(symbols)),
@@ -152,6 +154,7 @@ class Rig:
     def _start_sim(self, group: list[str]) -> None:
         words = ["sim", *group, "--limits", self.limits, "--log", str(self.logs)]
         words += ["--seed", str(self.seed), "--symbols", ",".join([*self.symbols, RATES])]
+        words += ["--faults", self.faults] if self.faults else []
         program = HEAN
         if ahead := self.ahead_s.get(group[0]):
             program = (sys.executable, str(ROOT / "tests" / "system" / "late_sim.py"), str(ahead))
@@ -300,5 +303,6 @@ async def refused(asked: Awaitable[Any]) -> ApiError:
 
 
 async def mids(client: AsyncClient, symbols: Sequence[str]) -> dict[str, Decimal]:
-    """What each symbol is worth now."""
-    return {one: Decimal((await client.book(one, 1))["mid"]) for one in symbols}
+    """What each symbol is worth now; left out where no venue has a book of it."""
+    found = {one: (await client.book(one, 1))["mid"] for one in symbols}
+    return {one: Decimal(mid) for one, mid in found.items() if mid is not None}

@@ -49,6 +49,11 @@ class Ordered:
         }
         return name
 
+    def sample(self) -> list[str]:
+        """All that may still work or was never answered, and some of what has ended."""
+        going = [name for name in self.bodies if name not in self.ended]
+        return going + self.rng.sample(sorted(self.ended), min(len(self.ended), 20))
+
     async def submit(self, client, name: str) -> bool:
         """By the same id and words as ever: the same order, or a new one if it was never there.
 
@@ -80,7 +85,7 @@ async def live(rig: Rig, ordered: Ordered) -> None:
         # Half of the venues will do: the others are killed while they still find out what became of
         # orders that may never have left, which takes a venue's whole deadline.
         await rig.ready(client, at_least=2)
-        for name in list(ordered.bodies):
+        for name in ordered.sample():
             await ordered.submit(client, name)
         mid = await mids(client, SYMBOLS)
 
