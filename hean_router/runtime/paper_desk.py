@@ -87,8 +87,9 @@ class PaperDesk:
         self._orders: dict[str, PaperOrder] = {}
         self._open: dict[str, PaperOrder] = {}
         self._fills: list[Fill] = []
-        # What we have taken of a displayed level, and how much was displayed then.
-        self._taken: dict[tuple[str, Side, int], tuple[int, int]] = {}
+        # What we have taken of a displayed level, for as long as it stands: what else changes there
+        # is others' doing, and only what is displayed beyond that is new.
+        self._taken: dict[tuple[str, Side, int], int] = {}
         self._number = 0
         self._prefix = f"p{clock() // 1_000_000:x}"
         self._tasks: set[asyncio.TimerHandle] = set()
@@ -171,6 +172,7 @@ class PaperDesk:
             self._tell(DeskStanding(ready=True, fresh=True))
             while True:
                 await asyncio.sleep(LOOK_S)
+                self._forget()
                 for one in list(self._open.values()):
                     self._match(one, maker=True)
         finally:
@@ -215,15 +217,15 @@ class PaperDesk:
             self._tell(Told(self._report(one)))
 
     def _available(self, book: LiveBook, order: ChildOrder) -> list[tuple[int, int]]:
-        """Displayed levels that the order meets, less what we have taken of them already."""
+        """Displayed levels that the order meets, on its lot, less what we have taken of them."""
         out, buying = [], order.side is Side.BUY
-        symbol = str(order.instrument.pair)
+        symbol, lot = str(order.instrument.pair), order.instrument.lot
         want = order.qty
         for px, displayed in book.facing(order.side):
             if order.px is not None and (px > order.px if buying else px < order.px):
                 break
-            taken, then = self._taken.get((symbol, order.side, px), (0, displayed))
-            room = displayed - taken if then == displayed else displayed
+            room = displayed - self._taken.get((symbol, order.side, px), 0)
+            room -= room % lot
             if room > 0:
                 out.append((px, room))
                 want -= room
@@ -238,21 +240,27 @@ class PaperDesk:
             return
         for px, room in self._available(book, order):
             qty = min(room, one.left)
-            qty -= qty % order.instrument.lot
             if qty <= 0:
                 break
-            self._consume(order, px, qty, book)
+            level = (str(order.instrument.pair), order.side, px)
+            self._taken[level] = self._taken.get(level, 0) + qty
             self._fill(one, order.px if maker and order.px is not None else px, qty, maker=maker)
 
-    def _consume(self, order: ChildOrder, px: int, qty: int, book: LiveBook) -> None:
-        where = (str(order.instrument.pair), order.side, px)
-        displayed = next((size for p, size in book.facing(order.side) if p == px), 0)
-        taken, then = self._taken.get(where, (0, displayed))
-        if then != displayed:
-            taken = 0
-        if len(self._taken) > KEPT:
-            self._taken.clear()
-        self._taken[where] = (taken + qty, displayed)
+    def _forget(self) -> None:
+        """A level that has gone takes with it what we had of it; what comes after is new.
+
+        While the book is not live nothing is known to have gone.
+        """
+        shown: dict[tuple[str, Side], set[int] | None] = {}
+        for symbol, side, px in list(self._taken):
+            if (symbol, side) not in shown:
+                of = self._market.listed.get((self.venue, Pair.parse(symbol)))
+                book = None if of is None else self._book(of)
+                there = None if book is None else {at for at, _ in book.facing(side)}
+                shown[symbol, side] = there
+            levels = shown[symbol, side]
+            if levels is not None and px not in levels:
+                del self._taken[symbol, side, px]
 
     def _printed(self, trade: Trade) -> None:
         """Somebody traded through a resting order's price: it would have been filled before."""
@@ -328,12 +336,18 @@ class PaperDesk:
         return total
 
     def _given(self, order: ChildOrder, qty: int) -> tuple[str, Decimal]:
-        of = order.instrument
+        """What an order may come to give at worst, a fee in the same asset in."""
+        of, pair = order.instrument, order.instrument.pair
         amount = of.qty_decimal(qty)
-        if order.side is Side.SELL:
-            return of.pair.base, amount
-        assert order.px is not None, "market orders are sent with a limit"
-        return of.pair.quote, EXACT.multiply(amount, of.px_decimal(order.px))
+        fees = self._fees(pair)
+        rate = max(Decimal(0), fees.taker, fees.maker)
+        buying = order.side is Side.BUY
+        if buying:
+            assert order.px is not None, "market orders are sent with a limit"
+            amount = EXACT.multiply(amount, of.px_decimal(order.px))
+        if fees.fee_in is (FeeIn.QUOTE if buying else FeeIn.BASE):
+            amount = EXACT.multiply(amount, EXACT.add(Decimal(1), rate))
+        return pair.quote if buying else pair.base, amount
 
     def _unfunded(self, order: ChildOrder) -> str:
         asset, amount = self._given(order, order.qty)

@@ -49,7 +49,7 @@ class House:
         self._ids = count(1)
 
     @asynccontextmanager
-    async def moved_in(self, journal, within_s=60.0, *, wait=True):
+    async def moved_in(self, journal, within_s=60.0, *, wait=True, paper=False):
         """An office on `journal`, once every desk and book stands; and until the block ends."""
         world = self.world
         office = self.office = Office(
@@ -57,7 +57,7 @@ class House:
             self.targets,
             self.pairs,
             state=None,
-            paper=False,
+            paper=paper,
             clock=world.net.clock("router"),
             rng=Random(world.seeds.number("office")),
             connector=virtual_connector,
