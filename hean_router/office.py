@@ -19,7 +19,7 @@ import hean_router
 from hean_router.api import Desk, Fills
 from hean_router.app import Router, Target
 from hean_router.config import Settings
-from hean_router.domain.desk import FeesSeen, Sent
+from hean_router.domain.desk import DeskStanding, FeesSeen, Sent
 from hean_router.domain.errors import ConfigError, HeanError
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.order import ChildOrder, Credentials
@@ -259,12 +259,24 @@ class Office:
                 self.journal.close()
 
     async def _run_desk(self, venue: str, account: str, desk: OrderDesk) -> None:
-        """Wait until the venue has told its instruments, then keep its desk."""
+        """Wait until the venue has told its instruments, then keep its desk, whatever it does."""
         while not (listed := self._listed(venue)):  # noqa: ASYNC110 - once, at the start
             await asyncio.sleep(0.02)
+        sink = self.trading.sink(venue, account)
         if isinstance(desk, PaperDesk):
             self._restore_orders(desk, listed)
-        await desk.run(listed, self.trading.sink(venue, account))
+        wait_s = 1.0
+        while True:
+            try:
+                await desk.run(listed, sink)
+            except Exception as fault:
+                log.exception("a fault of our own: the desk of %s at %s ended", account, venue)
+                why = f"a fault of our own: {type(fault).__name__}"
+            else:
+                why = "its desk has ended"
+            sink(DeskStanding(ready=False, why=why))  # nothing is sent to a desk that nobody keeps
+            await asyncio.sleep(wait_s)
+            wait_s = min(60.0, wait_s * 2)
 
     def _listed(self, venue: str) -> list[Instrument]:
         return [
@@ -295,8 +307,14 @@ class Office:
 
     async def _sample(self) -> None:
         """Once a second: could we route, and what are we worth."""
+        faults = 0
         while True:
-            self.figures.sample(self.clock(), ready=not self.trading.ready())
+            try:
+                self.figures.sample(self.clock(), ready=not self.trading.ready())
+            except Exception:
+                faults += 1
+                if faults <= 3:
+                    log.exception("a fault of our own in the key figures")
             await asyncio.sleep(1.0)
 
     async def _feed(self, feeder: Feeder) -> None:

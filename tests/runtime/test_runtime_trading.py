@@ -6,7 +6,9 @@ from decimal import Decimal
 
 import pytest
 
+from hean_router.domain.desk import DeskStanding
 from hean_router.domain.errors import HeanError
+from hean_router.domain.order import Approved
 from hean_router.domain.parent import Life, Status, VenueChoice
 from hean_router.domain.record import (
     ChildIntended,
@@ -18,7 +20,7 @@ from hean_router.domain.record import (
     StrategySet,
 )
 from hean_router.engine import GrantNonces, Placed, Refused
-from hean_router.oms import Orders
+from hean_router.oms import Orders, Parent
 from hean_router.sim import virtual
 from hean_router.sim.market import Pace
 from hean_router.strategy.contract import Group, Reaction
@@ -367,3 +369,63 @@ def test_a_strategy_that_fails_or_wants_nonsense_is_stopped_alone(what, caplog):
             await home.done(home.place("buy", "0.1"))
 
     virtual.run(main, 11)
+
+
+def test_a_desk_that_dies_is_not_traded_with_and_comes_back(caplog):
+    caplog.set_level(logging.CRITICAL)
+
+    async def main(world):
+        async with small(world) as home:
+            desk, runs = home.trading.desks["binance", "main"], []
+
+            async def run(listed, sink):
+                runs.append(1)
+                if len(runs) == 1:
+                    raise ZeroDivisionError("as it happens")
+                sink(DeskStanding(ready=True, fresh=True))
+                await asyncio.Event().wait()
+
+            desk.run = run
+            task = asyncio.create_task(home.office._run_desk("binance", "main", desk))
+            await asyncio.sleep(0.1)
+            health = home.engine.core.desks["binance", "main"]
+            assert "fault of our own" in health.why
+            bought = await home.done(home.place("buy", "0.1"))
+            assert {child.venue for child in bought.children} == {"kraken"}
+            assert not home.engine.core.desks["kraken", "main"].why
+            await home.until(lambda: not health.why, 60, "the desk again")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    virtual.run(main, 12)
+
+
+def test_the_gate_alone_stops_a_router_that_counts_nothing(monkeypatch):
+    """A counter that stands still: what is free is always all of it, however much was filled."""
+
+    async def main(world):
+        async with small(world) as home:
+            monkeypatch.setattr(Parent, "free", property(lambda parent: parent.qty))
+            risk = home.engine.core.risk
+            monkeypatch.setattr(risk, "review", lambda order, *_args: Approved(order))
+            # More than is displayed within the limit: it is swept, and the rest is to rest.
+            parents = [
+                home.place("buy", "25", limit=level(home, "1.0002")),
+                home.place("sell", "7", limit=level(home, "0.9999")),
+            ]
+            for _ in range(100):
+                await asyncio.sleep(0.2)
+                for parent in parents:
+                    keys = {child.key for child in parent.children}
+                    out = sum(
+                        (child.leaves for child in parent.children if child.acked_ns), Decimal(0)
+                    )
+                    assert parent.filled + out <= parent.qty, keys
+            for parent in parents:
+                home.trading.cancel(parent.id, "test", "the end")
+            await home.until(lambda: not home.engine.oms.live, 60, "an end")
+            return [row.code for row in rows_of(home, ChildWithdrawn) if row.by == "gate"]
+
+    codes = virtual.run(main, 13).value
+    assert codes
+    assert set(codes) == {"over_quantity"}
