@@ -46,6 +46,7 @@ class Work(Struct):
     reroutes: int = 0
     moved_ns: int = 0  # when it last rested or was taken back
     tries: int = 0
+    refusals: int = 0  # of orders that were to rest, one after another: each waits longer
 
 
 class Conduct:
@@ -106,8 +107,12 @@ class Conduct:
         """A venue refused for sure: where it would again, it gets no more of this parent."""
         child = self.core.oms.children.get(row.key)
         work = self.work.get(child.parent.id) if child is not None else None
-        if child is not None and work is not None and row.reject in _FOR_GOOD:
+        if child is None or work is None:
+            return
+        if row.reject in _FOR_GOOD:
             work.barred[child.venue] = f"it refused: {row.code} {row.text}"
+        elif row.reject != RejectKind.WOULD_TRADE.name:
+            work.refusals += 1
 
     def _spent(self, parent: Parent) -> bool:
         """Whether the money given is used up but for less than the smallest order."""
@@ -170,8 +175,9 @@ class Conduct:
             if rounds < bound and not round_of(core, parent, work.barred):
                 return
             work.swept = True
-        if core.now_ns - work.moved_ns < core.policy.again_ns and work.tries:
-            core.wake(work.moved_ns + core.policy.again_ns, parent.id)
+        again_ns = work.moved_ns + core.policy.again_ns * 2 ** min(work.refusals, 5)
+        if core.now_ns < again_ns and work.tries:
+            core.wake(again_ns, parent.id)
             return
         if work.reposts > core.policy.repost_max and intent.post_only:
             self._end(parent, Status.REJECTED, "it would have traded each time it was posted")
@@ -300,11 +306,18 @@ class Conduct:
             waiting = self.by_pair.get(pair)
             if not waiting or (book := core.world.book(pair)) is None:
                 continue
+            buying, selling = _best(book, Side.BUY), _best(book, Side.SELL)
             for parent_id in list(waiting):
                 parent = core.oms.parents[parent_id]
-                work = self.work[parent_id]
-                if parent.cancel is None and work.swept and not parent.intent.post_only:
-                    self._look(parent, work, book)
+                limit = parent.placed.worst_px
+                if parent.intent.side is Side.BUY:
+                    comes = buying is not None and buying <= limit
+                else:
+                    comes = selling is not None and selling >= limit
+                if comes and parent.cancel is None and not parent.intent.post_only:
+                    work = self.work[parent_id]
+                    if work.swept:
+                        self._look(parent, work, book)
 
     def _look(self, parent: Parent, work: Work, book: ConsolidatedBook) -> None:
         core = self.core
@@ -382,6 +395,17 @@ class Conduct:
         self.work.pop(parent.id, None)
         self.core.denied.pop(parent.id, None)
         self.by_pair.get(parent.intent.pair, {}).pop(parent.id, None)
+
+
+def _best(book: ConsolidatedBook, side: Side) -> Decimal | None:
+    """The best displayed price that an order on `side` would meet anywhere."""
+    found: Decimal | None = None
+    for live in book.live().values():
+        if (level := live.best(side)) is not None:
+            px = live.instrument.px_decimal(level[0])
+            if found is None or (px < found if side is Side.BUY else px > found):
+                found = px
+    return found
 
 
 def _may(parent: Parent, venue: str) -> bool:

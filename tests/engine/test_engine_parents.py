@@ -6,8 +6,9 @@ from decimal import Decimal
 
 import pytest
 
+from hean_router.domain.desk import PlaceAnswered
 from hean_router.domain.instrument import Side
-from hean_router.domain.order import Tif
+from hean_router.domain.order import Rejected, RejectKind, Tif
 from hean_router.domain.parent import Life, Status, VenueChoice
 from hean_router.domain.record import ChildIntended, Decided, Incident
 from hean_router.engine import Placed, Refused
@@ -346,3 +347,23 @@ def test_one_order_after_another_of_one_parent_is_bounded():
             assert sum(isinstance(row, ChildIntended) for row in rows(home)) == 200
 
     virtual.run(main, 15)
+
+
+def test_a_venue_that_refuses_what_is_to_rest_is_asked_ever_more_seldom():
+    async def main(world):
+        async with small(world) as home:
+            for venue in home.venues:
+                desk = home.trading.desks[venue, "main"]
+
+                def place(approved, desk=desk):
+                    refused = Rejected(RejectKind.TOO_MANY, "no", "not this time")
+                    key, until_ns = approved.order.key, home.office.clock()
+                    desk._tell(PlaceAnswered(key=key, outcome=refused, until_ns=until_ns))
+
+                desk.place = place
+            parent = home.place("buy", "0.1", limit=level(home, "0.95"))
+            await asyncio.sleep(600)
+            assert 8 <= len(parent.children) <= 30, len(parent.children)
+            assert parent.ended is None
+
+    virtual.run(main, 16)
