@@ -15,7 +15,15 @@ from hean_router.domain.desk import DeskEvent, FeesSeen, PermissionsSeen, Sent
 from hean_router.domain.errors import HeanError
 from hean_router.domain.instrument import Pair, Part, VenueId
 from hean_router.domain.parent import Intent
-from hean_router.domain.record import ChildIntended, ParentEnded, ParentPlaced, Row
+from hean_router.domain.record import (
+    ChildAcked,
+    ChildIntended,
+    ChildReported,
+    Filled,
+    ParentEnded,
+    ParentPlaced,
+    Row,
+)
 from hean_router.engine import (
     AddKey,
     Answer,
@@ -42,6 +50,7 @@ from hean_router.engine import (
     SetRisk,
     Started,
     StartStrategy,
+    Step,
     StopStrategy,
     Submit,
 )
@@ -55,6 +64,7 @@ from hean_router.venue.gateway import OrderDesk
 log = logging.getLogger(__name__)
 
 SECOND = 1_000_000_000
+GATHER_S = 0.001  # how long what venues tell waits for more of it
 
 
 class Log(Protocol):
@@ -99,6 +109,7 @@ class Trading:
         self._busy = False
         self._queue: deque[Event] = deque()
         self._unwritten: list[Row] = []
+        self._gathering = False  # rows wait for others to be written with
         self._retry_ns = 0  # not before then
         self._told_why = ""  # what the engine was told of the journal
         self._grants: dict[tuple[str, str], int] = {}  # nonces to be granted once on disk
@@ -143,6 +154,8 @@ class Trading:
 
     def close(self) -> None:
         """Take nothing in any more: the journal is about to close."""
+        if self._unwritten and not self.journal_why:
+            self._commit(())
         self._closed = True
         self._arm()
         for one in list(self._subscriptions):
@@ -188,6 +201,9 @@ class Trading:
         self._wake_at_ns = step.wake_at_ns
         answer = step.answer
         planned_ns = self.clock()
+        if self._may_wait(event, step):
+            self._unwritten += step.rows
+            return answer
         written = not (step.rows or self._unwritten) or self._commit(step.rows)
         if not written and isinstance(answer, Placed) and not answer.existing:
             answer = self._no_journal()
@@ -203,6 +219,31 @@ class Trading:
             self._timing("plan", planned_ns - began_ns)
             self._timing("commit", committed_ns - planned_ns)
         return answer
+
+    def _may_wait(self, event: Event, step: Step) -> bool:
+        """Whether rows may be written together with the next ones, a moment later.
+
+        What a venue told and nothing follows from: should the process end before, it is asked for
+        again, as if it had been told after the end.  A commit for each would be nearly all that a
+        busy router waits for.
+        """
+        if not isinstance(event, DeskTold) or step.commands or self.journal_why:
+            return False
+        if not all(isinstance(row, ChildAcked | ChildReported | Filled) for row in step.rows):
+            return False  # an end that somebody may have seen must not be undone
+        if not self._gathering and step.rows:
+            if self._loop is None:
+                return False
+            self._gathering = True
+            self._loop.call_later(GATHER_S, self._gathered)
+        return True
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        if self._unwritten and not self.journal_why:
+            self._commit(())
+        while self._queue and not self._busy:
+            self._step(self._queue.popleft())
 
     def _do(self, command: Command, event: Event, now_ns: int) -> None:
         match command:
