@@ -1,267 +1,313 @@
-"""`hean demo`: four simulated venues in a child process, the router on them, sample routes."""
+"""`hean demo`: four simulated venues in a child process, the whole router on them, its story."""
 
 import asyncio
+import logging
+import shutil
+import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from decimal import Decimal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from random import Random
 from typing import Any
 
-import orjson
-
-from hean_router.app import Router, Target
+from hean_router.app import Router
 from hean_router.book import BookState
+from hean_router.cli import demo_story
+from hean_router.cli.demo_config import DemoConfig
+from hean_router.cli.demo_story import Check, Story
+from hean_router.cli.demo_venues import ACCOUNT, simulators
 from hean_router.cli.output import Exit, emit, say
-from hean_router.cli.tally import Tally
-from hean_router.config import Settings
-from hean_router.domain.errors import HeanError, NotLive
-from hean_router.domain.instrument import Pair, Side
-from hean_router.domain.scale import plain
-from hean_router.route import ParentOrder, live_books, plan
+from hean_router.cli.run import pairs_of, running
+from hean_router.client import AsyncClient, Running
+from hean_router.config import PaperSettings, QuerySettings, Settings, StrategySettings
+from hean_router.domain.errors import CommandError
+from hean_router.office import Office
 from hean_router.runtime.loop import Interrupted, run
 from hean_router.runtime.metrics_page import serving
+from hean_router.store.urls import JOURNAL_FILE
 
-VENUES = ("binance", "bybit", "kraken", "okx")
-PAIRS = (Pair("BTC", "USDT"), Pair("ETH", "USDT"))
-# What a trader of this size might send; larger than any one venue's best level.
-SAMPLES = (
-    (PAIRS[0], Side.BUY, Decimal(2)),
-    (PAIRS[1], Side.SELL, Decimal(40)),
-    (PAIRS[0], Side.SELL, Decimal("0.75")),
-    (PAIRS[1], Side.BUY, Decimal(15)),
-    (PAIRS[0], Side.BUY, Decimal(8)),
-)
-START_S = 30.0  # for the child to listen and for every book to be LIVE
-ROUTE_EVERY_S = 2.0
-
-
-class SimulatorsFailed(HeanError):
-    """The child that simulates the venues did not start, or ended."""
+RATES = ("USDT/USD", "SOL/USDT")  # all that the venues gave us can be valued
+STORY_S = 55.0  # then it is over, told or not
 
 
 def demo(
-    settings: Settings, *, seconds: float | None, seed: int, headless: bool, as_json: bool
+    settings: Settings,
+    config: DemoConfig,
+    *,
+    seconds: float | None,
+    seed: int,
+    headless: bool,
+    as_json: bool,
+    state: Path | None,
 ) -> int:
-    """Run until Ctrl-C in a terminal, `seconds` (30) without one; then sum up."""
+    """Tell the story; in a terminal go on until Ctrl-C, with `seconds` at least that long."""
+    if state is not None and (state / JOURNAL_FILE).exists():
+        raise CommandError(
+            f"{state} holds a journal already: the demo begins with venues of its own",
+            "name a folder that is new",
+        )
     in_terminal = sys.stdout.isatty() and not headless and not as_json
-    if seconds is None and not in_terminal:
-        seconds = 30.0
-    show = Demo(settings, seed)
-    with suppress(Interrupted):  # the usual way to end a demo
-        run(show.run(seconds, in_terminal))
-    summary = show.summary()
+    show = Demo(settings, config, seed, in_terminal=in_terminal, as_json=as_json)
+    was_interrupted = False
+    with _folder(state) as folder, _logged(folder):
+        try:
+            run(show.run(seconds, folder))
+        except Interrupted:  # the usual way to end it in a terminal
+            was_interrupted = True
+    summary = show.summary(None if state is None else str(state))
     if as_json:
         emit(summary)
     else:
         tell_summary(summary)
-    return Exit.OK if show.was_live else Exit.VENUE
+    if summary["ok"]:
+        return Exit.OK
+    return Exit.INTERRUPTED if was_interrupted else Exit.FAILURE
 
 
 class Demo:
     """One demonstration."""
 
-    def __init__(self, settings: Settings, seed: int) -> None:
-        self.seed = seed
-        self.tally = Tally()
-        self.was_live = False
-        self.live_after_s: float | None = None
+    def __init__(
+        self,
+        settings: Settings,
+        config: DemoConfig,
+        seed: int,
+        *,
+        in_terminal: bool = False,
+        as_json: bool = False,
+    ) -> None:
+        self.seed, self.config = seed, config
+        self.lines: list[str] = []  # what was told so far
         self.ran_s = 0.0
-        self.url = ""
-        self._settings = settings
-        self._router: Router | None = None
-        self._summary: dict[str, Any] = {}
+        self.here: Running | None = None
+        self._settings = _settings(settings, config)
+        self._in_terminal, self._as_json = in_terminal, as_json
+        self._office: Office | None = None
+        self._story: Story | None = None
+        self._totals: dict[str, Any] = {}
 
     @property
     def router(self) -> Router:
         """The router, once it runs."""
-        assert self._router is not None, "not started yet"
-        return self._router
+        assert self._office is not None, "not started yet"
+        return self._office.router
 
-    async def run(self, seconds: float | None, in_terminal: bool) -> None:
-        """Start the venues and the router, show them, stop them."""
-        async with simulators(self.seed) as targets:
-            self._router = Router(self._settings, targets, PAIRS, rng=Random(self.seed))
-            metrics = self.router.metrics
-            async with self.router.running(), serving(metrics, "127.0.0.1", 0) as self.url:
-                began_ns = self.router.clock()
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        return self.here.api if self.here is not None else ""
+
+    async def run(self, seconds: float | None, folder: Path) -> None:
+        """Start the venues and the router, tell the story, stop them."""
+        async with simulators(self.seed, self.config, folder / "venues") as venues:
+            self._office = office = Office(
+                self._settings,
+                venues.targets,
+                pairs_of(self._settings),
+                state=folder,
+                paper=False,
+                rng=Random(self.seed),
+                tell=logging.getLogger("hean_router.demo").info,
+            )
+            began_ns = office.clock()
+            port = self._port()
+            async with (
+                running(office, self._settings, folder, port=port) as self.here,
+                serving(self.router.metrics, "127.0.0.1", 0),
+                AsyncClient(self.here.api, self.here.key) as client,
+            ):
+                self._greet(office)
+                self._story = Story(office, venues, client, began_ns)
                 try:
                     async with asyncio.timeout(seconds):
-                        await self._show(began_ns, in_terminal)
+                        await self._show(self._story, client, seconds)
                 except TimeoutError:
                     pass
                 finally:
-                    self.ran_s = (self.router.clock() - began_ns) / 1e9
-                    self._summary = self._sum_up()
+                    self.ran_s = (office.clock() - began_ns) / 1e9
+                    self._totals = self._sum_up()
 
-    async def _show(self, began_ns: int, in_terminal: bool) -> None:
-        clock, market = self.router.clock, self.router.market
-        routes = asyncio.create_task(self._route())
+    async def _show(self, story: Story, client: AsyncClient, seconds: float | None) -> None:
+        painter = None
+        if self._in_terminal:
+            from hean_router.cli.screen import paint
+
+            painter = asyncio.create_task(paint(self))
         try:
-            while not market.all_live:
-                if clock() - began_ns > START_S * 1e9:
-                    states = {pair: market.standing(pair) for pair in PAIRS}
-                    raise SimulatorsFailed(f"not every book came up: {states}")
-                await asyncio.sleep(0.02)
-            self.was_live = True
-            self.live_after_s = (clock() - began_ns) / 1e9
-            if in_terminal:
-                from hean_router.cli.screen import paint
-
-                await paint(self)
-            else:
+            async with asyncio.timeout(STORY_S):
+                async for check in story.run():
+                    self._told(check)
+        except TimeoutError:
+            self.say(f"the story was not told to its end within {STORY_S:g} s")
+        try:
+            if self._in_terminal:
+                await client.start(demo_story.ARB)
+                self.say("arbitrage runs on; Ctrl-C ends the demo")
+            if self._in_terminal or seconds is not None:
                 await asyncio.Event().wait()
         finally:
-            routes.cancel()
+            if painter is not None:
+                painter.cancel()
 
-    async def _route(self) -> None:
-        """Plan a sample order now and then, on whatever the books say at that moment."""
-        turn = 0
-        while True:
-            await asyncio.sleep(ROUTE_EVERY_S if turn else 0.5)
-            if not self.was_live:
-                continue
-            pair, side, qty = SAMPLES[turn % len(SAMPLES)]
-            turn += 1
-            self.route(pair, side, qty)
+    # ------------------------------------------------------------------------- what is said
 
-    def route(self, pair: Pair, side: Side, qty: Decimal) -> None:
-        """One plan through the book as it stands."""
-        book = self.router.market.book(pair)
-        order = ParentOrder(pair=pair, side=side, qty=qty)
-        try:
-            made = plan(order, live_books(book, order), None, book.fees())
-        except NotLive:
-            self.tally.skipped += 1
+    def say(self, text: str) -> None:
+        """A line of the story: on the screen, or at once."""
+        self.lines.append(text)
+        if not self._in_terminal and not self._as_json:
+            say(text, now=True)
+
+    def _told(self, check: Check) -> None:
+        self.say(f"{'ok ' if check.ok else 'NO '} {check.told}")
+
+    def _greet(self, office: Office) -> None:
+        assert self.here is not None, "it is announced first"
+        _, token = office.trading.make_key(ACCOUNT, ("read", "trade", "cancel"), "demo")
+        if self._as_json:
+            emit({"api": self.here.api, "key": str(token)})
             return
-        self.tally.add(made)
+        tiers = ", ".join(f"{venue} {rates}" for venue, rates in self.config.tiers.items())
+        self.say(
+            f"simulated, all of it (seed {self.seed}): four venues on this machine, their markets "
+            "and our money there; the router is the real one"
+        )
+        self.say(f"tiers (taker/maker): {tiers}")
+        self.say(
+            f"dislocations: one venue strays up to {self.config.stray_bps:g} bps from the others, "
+            "more than fees only part of the time"
+        )
+        self.say(f"curl -H 'Authorization: Bearer {token}' {self.here.api}/v1/portfolio/exposure")
+        self.say("in another terminal: hean submit BTC/USDT buy 0.01")
+
+    def _port(self) -> int:
+        """The port of the configuration, if nobody listens there; else any."""
+        api = self._settings.api
+        with suppress(OSError), socket.create_server((api.host, api.port)):
+            return api.port
+        self.say(f"port {api.port} of {api.host} is taken: another one is used")
+        return 0
 
     # ------------------------------------------------------------------------- the end
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, state: str | None) -> dict[str, Any]:
         """What there was to see, in one object."""
-        return self._summary
-
-    def _sum_up(self) -> dict[str, Any]:
-        router, tally = self.router, self.tally
-        readings = [feed for feed in router.metrics.readings() if feed.books]
+        story = self._story
+        checks = story.checks if story is not None else []
         return {
+            "ok": story is not None and story.ok,
+            "simulated": True,
             "seed": self.seed,
             "seconds": round(self.ran_s, 1),
-            "all_live_after_s": self.live_after_s and round(self.live_after_s, 2),
-            "metrics": self.url,
+            "api": self.url,
+            "state": state,
+            "tiers": dict(self.config.tiers),
+            "stray_bps": self.config.stray_bps,
+            "checks": {one.name: {"ok": one.ok, "told": one.told, **one.figures} for one in checks},
+            **self._totals,
+            "kpis": story.kpis if story is not None else [],
+        }
+
+    def _sum_up(self) -> dict[str, Any]:
+        metrics = self.router.metrics
+        return {
             "venues": {
                 feed.venue: {
                     "live": sum(book.state is BookState.LIVE for book in feed.books),
                     "books": len(feed.books),
                     "frames": feed.totals.frames,
-                    "frames_per_s": round(feed.totals.frames / self.ran_s) if self.ran_s else 0,
                     "gaps": sum(book.counts.gaps for book in feed.books),
                     "resyncs": sum(book.counts.resyncs for book in feed.books),
                     "checksums_ok": sum(book.counts.checksums_ok for book in feed.books),
                     "reconnects": feed.reconnects,
                 }
-                for feed in readings
+                for feed in metrics.readings()
+                if feed.books
             },
-            "books": {str(pair): self._top(pair) for pair in PAIRS},
-            "apply_p50_us": router.metrics.apply.quantile_ns(0.5) / 1e3,
-            "apply_p99_us": router.metrics.apply.quantile_ns(0.99) / 1e3,
-            "routes": {
-                "planned": tally.planned,
-                "split": tally.split,
-                "skipped": tally.skipped,
-                "saved_quote": plain(tally.saved.quantize(Decimal("0.01"))),
-                "saved_bps": plain(tally.saved_bps),
-                "last": tally.recent[-1].to_json() if tally.recent else None,
-            },
+            "apply_p50_us": metrics.apply.quantile_ns(0.5) / 1e3,
+            "apply_p99_us": metrics.apply.quantile_ns(0.99) / 1e3,
         }
 
-    def _top(self, pair: Pair) -> dict[str, Any]:
-        book = self.router.market.book(pair)
-        out: dict[str, Any] = {}
-        for name, side in (("bid", Side.SELL), ("ask", Side.BUY)):
-            level = book.best(side)
-            out[name] = level and {
-                "venue": level.venue,
-                "px": plain(level.price),
-                "qty": plain(level.quantity),
-                "all_in_px": plain(level.all_in.quantize(Decimal("0.0001"))),
-            }
-        return out
 
-
-@asynccontextmanager
-async def simulators(seed: int, venues: Sequence[str] = VENUES) -> AsyncIterator[list[Target]]:
-    """Simulated venues in a child process; it ends with us, however we end."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "hean_router.cli", "sim", *venues, "--seed", str(seed), "--until-eof"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        # A Ctrl-C in the terminal reaches the whole group: the venues must outlive our winding up.
-        start_new_session=True,
+def _settings(settings: Settings, config: DemoConfig) -> Settings:
+    """The user's, but for what the story needs: its venues, symbols and arbitrage."""
+    symbols = tuple(demo_story.SIZES)
+    arbitrage = {"pairs": ",".join(symbols), **config.arbitrage}
+    return settings.model_copy(
+        update={
+            "mode": "live",
+            "venues": {},
+            "accounts": {},
+            "paper": PaperSettings(),
+            "query": QuerySettings(url="off"),
+            "feeds": settings.feeds.model_copy(update={"symbols": symbols, "rates": RATES}),
+            "strategies": {demo_story.ARB: StrategySettings(kind="arbitrage", params=arbitrage)},
+        }
     )
-    assert child.stdin is not None, "a pipe was asked for"
-    assert child.stdout is not None, "a pipe was asked for"
+
+
+@contextmanager
+def _folder(state: Path | None) -> Iterator[Path]:
+    """The folder of journal and logs: one that stays, or one that goes when we do."""
+    if state is not None:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        yield state
+        return
+    made = Path(tempfile.mkdtemp(prefix="hean-demo-"))
     try:
-        try:
-            async with asyncio.timeout(START_S):
-                line = await child.stdout.readline()
-            announced = orjson.loads(line)["venues"]
-        except (TimeoutError, orjson.JSONDecodeError) as fault:
-            raise SimulatorsFailed(
-                f"the simulators did not start ({type(fault).__name__})",
-                f"try them alone: hean sim {' '.join(venues)}",
-            ) from None
-        yield [Target(name, entry["env"], entry["hosts"]) for name, entry in announced.items()]
+        yield made
     finally:
-        child.stdin.close()
-        try:
-            async with asyncio.timeout(5):
-                await child.wait()
-        except TimeoutError:
-            child.kill()
-            await child.wait()
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _logged(folder: Path) -> Iterator[None]:
+    """What the router says of its work goes into a file: the screen is taken."""
+    handler = logging.FileHandler(folder / "router.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root, ours = logging.getLogger(), logging.getLogger("hean_router")
+    level = ours.level
+    root.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
 
 
 def tell_summary(summary: dict[str, Any]) -> None:
     """The same for people."""
-    if not summary:
-        say("stopped before the venues were up")
-        return
-    routes = summary["routes"]
-    say(f"demo ran {summary['seconds']} s with seed {summary['seed']}; everything was simulated")
-    say(f"all books LIVE after {summary['all_live_after_s']} s")
-    say("")
-    say(f"{'venue':10}{'live':>7}{'frames':>9}{'per s':>7}{'gaps':>6}{'resyncs':>9}{'crc ok':>8}")
-    for name, venue in summary["venues"].items():
-        live = f"{venue['live']}/{venue['books']}"
+    if summary["kpis"]:
+        say("")
+        say(f"{'key figure':24}{'value':>24} {'unit':11}{'window':>9}{'samples':>9}")
+        for one in summary["kpis"]:
+            value = one["note"] if one["value"] is None else one["value"]
+            say(
+                f"{one['name']:24}{value[:24]:>24} {one['unit']:11}"
+                f"{one['window']:>9}{one['samples']:>9}"
+            )
+    if venues := summary.get("venues"):
+        say("")
         say(
-            f"{name:10}{live:>7}{venue['frames']:>9}{venue['frames_per_s']:>7}"
-            f"{venue['gaps']:>6}{venue['resyncs']:>9}{venue['checksums_ok']:>8}"
+            f"{'venue':10}{'live':>7}{'frames':>9}{'gaps':>6}{'resyncs':>9}{'crc ok':>8}{'cuts':>6}"
+        )
+        for name, venue in venues.items():
+            live = f"{venue['live']}/{venue['books']}"
+            say(
+                f"{name:10}{live:>9}{venue['frames']:>9}{venue['gaps']:>9}"
+                f"{venue['resyncs']:>9}{venue['checksums_ok']:>9}{venue['reconnects']:>9}"
+            )
+        say(
+            f"a frame took {summary['apply_p50_us']:g} µs (median, up to) / "
+            f"{summary['apply_p99_us']:g} µs (99 %) to decode, apply and pass on"
         )
     say("")
-    for symbol, top in summary["books"].items():
-        bid, ask = top["bid"], top["ask"]
-        if bid and ask:
-            say(
-                f"{symbol:10} bid {bid['px']} {bid['venue']} ({bid['all_in_px']} after fee)   "
-                f"ask {ask['px']} {ask['venue']} ({ask['all_in_px']} after fee)"
-            )
-    say("")
-    say(
-        f"routes: {routes['planned']} planned, {routes['split']} over several venues; "
-        f"saved {routes['saved_quote']} USDT = {routes['saved_bps']} bps "
-        "against the best venue alone"
-    )
-    if last := routes["last"]:
-        say(f"last:   {last['side']} {last['requested']} {last['symbol']}")
-        for child in last["children"]:
-            px = Decimal(child["avg_px"]).quantize(Decimal("0.0001"))
-            say(f"        {child['venue']:10}{child['qty']:>14} at {px}")
-        for venue, reason in last["venues"].items():
-            say(f"        {venue:10}{reason}")
-    say(
-        f"a frame took {summary['apply_p50_us']:g} µs (median, up to) / "
-        f"{summary['apply_p99_us']:g} µs (99 %) to decode, apply and pass on"
-    )
+    for name, check in summary["checks"].items():
+        say(f"{'ok' if check['ok'] else 'NO':3} {name:18} {check['told']}")
+    what = "everything held" if summary["ok"] else "NOT everything held, or was told"
+    say(f"{what}; {summary['seconds']} s, seed {summary['seed']}; all of it was simulated")
+    if summary["state"]:
+        say(f"journal, router.log and the venues' own histories: {summary['state']}")

@@ -289,19 +289,35 @@ def doctor(
 def demo(
     seconds: Annotated[
         float | None,
-        typer.Option(min=1, help="How long; default: until Ctrl-C in a terminal, else 30."),
+        typer.Option(
+            min=1,
+            help="How long; default: until Ctrl-C in a terminal, else to the story's end.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the simulated market.")] = 1,
-    headless: Annotated[bool, typer.Option(help="No screen, only the summary.")] = False,
+    headless: Annotated[bool, typer.Option(help="No screen, only lines.")] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Keep journal and logs in this folder, which must be new."),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Four simulated venues, one book from them, sample routes through it: no network, no keys."""
+    """The router on four simulated venues, all that it does in a minute: no network, no keys."""
     from hean_router.cli.demo import demo as show
-    from hean_router.config import load
+    from hean_router.cli.demo_config import load as read
+    from hean_router.config import folder, load
 
-    settings = load(config)
-    code = show(settings, seconds=seconds, seed=seed, headless=headless, as_json=as_json)
+    settings, simulated = load(config), read(folder(config))
+    code = show(
+        settings,
+        simulated,
+        seconds=seconds,
+        seed=seed,
+        headless=headless,
+        as_json=as_json,
+        state=state,
+    )
     raise typer.Exit(code)
 
 
@@ -330,6 +346,12 @@ def run(
         Path | None,
         typer.Option("--state", help="Folder of the journal; default: that of router.toml."),
     ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65_535, help="Of the API; 0: any free one.  Default: that of router.toml."
+        ),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -339,10 +361,22 @@ def run(
     if mode not in {"", "paper", "live"}:
         raise CommandError(f"--mode {mode!r} is neither paper nor live", "say paper or live")
     settings, chosen = load_targets(config, venues, venues_from)
-    start(settings, chosen, mode=mode, arm=arm, state=state or settings.state, as_json=as_json)
+    start(
+        settings,
+        chosen,
+        mode=mode,
+        arm=arm,
+        state=state or settings.state,
+        port=port,
+        as_json=as_json,
+    )
 
 
-@app.command(epilog="Example: hean submit BTC/USDT buy 0.05 --limit 61000 --tif GTC")
+@app.command(
+    epilog="Example: hean submit BTC/USDT buy 0.05 --limit 61000 --tif GTC.  Exit code 0: it is "
+    "placed, or ended as asked; 5: risk refused; 6: no venue takes it; 7: the outcome is unknown.",
+    context_settings={"ignore_unknown_options": True},  # so that -1 is a quantity, if a bad one
+)
 def submit(
     symbol: Annotated[str, typer.Argument(help="Such as BTC/USDT.")],
     side: Annotated[str, typer.Argument(help="buy or sell.")],
@@ -421,7 +455,7 @@ def fills(
     """Trades of ours, newest first."""
     from hean_router.cli import desk
 
-    desk.table(state, as_json, "fills", "fills", symbol=symbol or None, limit=limit)
+    desk.fills(state, as_json, symbol, limit)
 
 
 @app.command(epilog="Example: hean positions --json")
@@ -429,7 +463,7 @@ def positions(state: StateOption = None, as_json: JsonFlag = False) -> None:
     """Positions from our fills, with their profit."""
     from hean_router.cli import desk
 
-    desk.table(state, as_json, "portfolio/positions", "positions")
+    desk.positions(state, as_json)
 
 
 @app.command(epilog="Example: hean balances")
@@ -437,7 +471,7 @@ def balances(state: StateOption = None, as_json: JsonFlag = False) -> None:
     """What we have at each venue."""
     from hean_router.cli import desk
 
-    desk.table(state, as_json, "portfolio/balances", "balances")
+    desk.balances(state, as_json)
 
 
 @app.command(epilog="Example: hean exposure --json")
@@ -445,7 +479,7 @@ def exposure(state: StateOption = None, as_json: JsonFlag = False) -> None:
     """What is at risk, in the reporting currency, with the age of every rate."""
     from hean_router.cli import desk
 
-    desk.table(state, as_json, "portfolio/exposure", "assets")
+    desk.exposure(state, as_json)
 
 
 @app.command(epilog="Example: hean kpi")
@@ -453,7 +487,15 @@ def kpi(state: StateOption = None, as_json: JsonFlag = False) -> None:
     """How the router does: latencies, throughput, uptime, profit, each with its sample."""
     from hean_router.cli import desk
 
-    desk.table(state, as_json, "kpis", "kpis")
+    desk.kpi(state, as_json)
+
+
+@app.command(epilog="Example: hean risk --json")
+def risk(state: StateOption = None, as_json: JsonFlag = False) -> None:
+    """Whether orders are taken, and how much of each limit is used, also in the worst case."""
+    from hean_router.cli import desk
+
+    desk.risk(state, as_json)
 
 
 @app.command(epilog='Example: hean kill "prices look wrong"')

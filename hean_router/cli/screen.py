@@ -1,4 +1,4 @@
-"""The demo's screen: a ladder of all venues, their health, and the last routes."""
+"""The demo's screen: a ladder of all venues, their health, and the story."""
 
 import asyncio
 from decimal import Decimal
@@ -13,13 +13,12 @@ from rich.text import Text
 
 from hean_router.app import Router
 from hean_router.book import BookState, ConsolidatedBook, PricedLevel
-from hean_router.cli.tally import Tally
 from hean_router.domain.errors import NotLive
 from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.scale import plain
-from hean_router.route import Plan
 
-LEVELS = 12
+LEVELS = 10
+STORY_LINES = 16
 COLOURS = {"binance": "yellow", "bybit": "dark_orange", "kraken": "medium_purple", "okx": "cyan"}
 STATES = {
     BookState.LIVE: "green",
@@ -34,8 +33,11 @@ class Show(Protocol):
     """What the screen paints."""
 
     seed: int
-    url: str  # of the metrics page
-    tally: Tally
+    lines: list[str]  # the story so far
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
 
     @property
     def router(self) -> Router:
@@ -64,7 +66,7 @@ def picture(demo: Show) -> Group:
     )
     top = Table.grid(padding=(0, 1))
     top.add_row(ladder(router.market.book(pair), pair, now_ns), venues(demo, now_ns))
-    return Group(title, top, routes(demo))
+    return Group(title, top, story(demo))
 
 
 def ladder(book: ConsolidatedBook, pair: Pair, now_ns: int, depth: int = LEVELS) -> Panel:
@@ -128,40 +130,13 @@ def venues(demo: Show, now_ns: int) -> Panel:
     return Panel(table, title="venues", subtitle=subtitle)
 
 
-def routes(demo: Show) -> Panel:
-    """The last sample routes and what they save."""
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-    for name in ("order", "goes to", "all-in price", "best alone", "saved"):
-        table.add_column(name)
-    for made in reversed(demo.tally.recent):
-        order = made.order
-        table.add_row(
-            f"{order.side} {plain(order.qty)} {order.pair}",
-            _children(made),
-            _round(made.avg_all_in_px),
-            made.best_single.venue if made.best_single else "none",
-            _saved(made),
-        )
-    tally = demo.tally
-    subtitle = (
-        f"{tally.planned} planned, {tally.split} over several venues, saved "
-        f"{_round(tally.saved)} USDT = {tally.saved_bps} bps against the best venue alone"
-    )
-    return Panel(table, title="sample routes, planned and not sent", subtitle=subtitle)
-
-
-def _children(made: Plan) -> Text:
-    parts: list[Text | str] = []
-    for child in made.children:
-        parts += ["  ", Text(f"{child.venue} ", style=COLOURS.get(child.venue, "white"))]
-        parts.append(plain(child.qty))
-    return Text.assemble(*parts[1:]) if parts else Text(made.unallocated_reason or "", style="red")
-
-
-def _saved(made: Plan) -> str:
-    if made.saved_quote is None or made.saved_bps is None:
-        return "no single venue could"
-    return f"{_round(made.saved_quote)} USDT, {_round(made.saved_bps)} bps"
+def story(demo: Show, lines: int = STORY_LINES) -> Panel:
+    """What was shown so far, the latest last."""
+    told = Table.grid()
+    for line in demo.lines[-lines:]:
+        style = {"ok ": "green", "NO ": "red"}.get(line[:3], "")
+        told.add_row(Text(line, style=style))
+    return Panel(told, title="the story", subtitle="hean submit, in another terminal, joins in")
 
 
 def _round(number: Decimal | None, decimals: int = 2) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from hean_router.domain.scale import plain
 from hean_router.sim import faces
 from hean_router.sim.accounts import AccountSpec, History, open_accounts, opening_rows
 from hean_router.sim.contract import Face, Options, Output, Outputs
@@ -48,7 +47,7 @@ class Simulator:
         if private is None:
             return {}
         return {
-            name: {asset: plain(held.total) for asset, held in sorted(account.balances.items())}
+            name: {asset: f"{held.total:f}" for asset, held in sorted(account.balances.items())}
             for name, account in private.desk.accounts.items()
         }
 
