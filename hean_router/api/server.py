@@ -114,7 +114,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise CommandError(
             f"the API cannot listen on {host}:{port}: {fault.strerror or fault}",
-            "free the port, or name another (0 = any)",
+            "free the port, or name another: --port N (0: any free one), or port under [api]",
         ) from None
     listening.setblocking(False)
     return listening

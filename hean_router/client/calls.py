@@ -29,9 +29,15 @@ class ApiError(HeanError):
 class NotRunning(HeanError):
     """Nobody answered at the router's address.
 
-    What was asked may have been done: ask again by the same `client_order_id`, which makes nothing
-    twice.
+    `sent`: the request may have arrived, and what was asked may have been done.  An order is asked
+    about, or placed, by the same `client_order_id`, which makes nothing twice.
     """
+
+    def __init__(
+        self, what: str, fix: str = "", *, sent: bool = False, client_order_id: str = ""
+    ) -> None:
+        super().__init__(what, fix)
+        self.sent, self.client_order_id = sent, client_order_id
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -41,6 +47,7 @@ class Call(Struct, frozen=True, kw_only=True):
     path: str
     query: Mapping[str, str] = {}
     body: Any = None
+    as_text: bool = False
 
     @property
     def content(self) -> bytes | None:
@@ -48,8 +55,10 @@ class Call(Struct, frozen=True, kw_only=True):
         return None if self.body is None else orjson.dumps(self.body)
 
 
-def answer_of(response: httpx.Response) -> Any:
+def answer_of(response: httpx.Response, *, as_text: bool = False) -> Any:
     """What the router answered; raises `ApiError`."""
+    if as_text and response.is_success:
+        return response.text
     try:
         found = orjson.loads(response.content) if response.content else None
     except orjson.JSONDecodeError:
@@ -138,11 +147,17 @@ def submit(body: dict[str, Any], wait_ms: int) -> Call:
     return Call(method="POST", path="/v1/orders", query=query, body=body)
 
 
+def _query(asked: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else str(value)
+        for name, value in asked.items()
+        if value is not None
+    }
+
+
 def get(path: str, **query: Any) -> Call:
     """Read something; what is None is left out."""
-    return Call(
-        method="GET", path=path, query={k: str(v) for k, v in query.items() if v is not None}
-    )
+    return Call(method="GET", path=path, query=_query(query))
 
 
 def post(path: str, body: Any = None) -> Call:
@@ -152,9 +167,7 @@ def post(path: str, body: Any = None) -> Call:
 
 def delete(path: str, **query: Any) -> Call:
     """Cancel something."""
-    return Call(
-        method="DELETE", path=path, query={k: str(v) for k, v in query.items() if v is not None}
-    )
+    return Call(method="DELETE", path=path, query=_query(query))
 
 
 def part(word: str) -> str:

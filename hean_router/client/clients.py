@@ -1,7 +1,7 @@
 """The client, waiting (`Client`) and not (`AsyncClient`): the same calls."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,8 +11,9 @@ import orjson
 
 from hean_router.client import calls
 from hean_router.client.calls import Call, NotRunning, Number
-from hean_router.client.found import find
-from hean_router.client.model import Order, order_of
+from hean_router.client.found import find, is_gone
+from hean_router.client.model import Fill, Order, fill_of, order_of
+from hean_router.domain.errors import CommandError, HeanError
 
 TIMEOUT_S = 10.0
 _NOBODY = "see that it runs: hean run, or hean demo"
@@ -29,9 +30,12 @@ class _Base:
         state: Path | None = None,
         verify: bool | str = True,
     ) -> None:
+        self._pid = 0
         if api is None:
             running = find(state)
-            api, key = running.api, key or running.key
+            api, key, self._pid = running.api, key or running.key, running.pid
+        if not api.startswith(("http://", "https://")):
+            raise CommandError(f"{api!r} is no address", "such as http://127.0.0.1:8400")
         self.api = api.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._verify = verify
@@ -52,8 +56,24 @@ class _Base:
             "timeout": timeout_s,
         }
 
-    def _failed(self, fault: httpx.HTTPError) -> NotRunning:
-        return NotRunning(f"{self.api}: {type(fault).__name__}: {fault}", _NOBODY)
+    def _failed(self, fault: httpx.HTTPError | httpx.InvalidURL, call: Call) -> HeanError:
+        if isinstance(fault, httpx.InvalidURL | httpx.UnsupportedProtocol):
+            return CommandError(f"{self.api!r} is no address: {fault}", "http://127.0.0.1:8400")
+        body = call.body if isinstance(call.body, dict) else {}
+        client_id = str(body.get("client_order_id", ""))
+        if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            what = f"nobody answers at {self.api}: {fault}"
+            if is_gone(self._pid):
+                what = f"the router that ran at {self.api} (process {self._pid}) is gone"
+            return NotRunning(what, _NOBODY, client_order_id=client_id)
+        what = f"{self.api} fell silent: {type(fault).__name__}"
+        if call.method == "GET":
+            return NotRunning(what, _NOBODY)
+        fix = "see whether it was done: GET /v1/orders"
+        if client_id:
+            what += f"; order {client_id} may have been placed"
+            fix = f"submit it again with client_order_id {client_id}: that places nothing twice"
+        return NotRunning(what, fix, sent=True, client_order_id=client_id)
 
 
 def _fresh_id() -> str:
@@ -86,9 +106,9 @@ class Client(_Base):
         """Any call; raises `ApiError` and `NotRunning`."""
         try:
             response = self._http.request(**self._ask(call, timeout_s))
-        except httpx.HTTPError as fault:
-            raise self._failed(fault) from None
-        return calls.answer_of(response)
+        except (httpx.HTTPError, httpx.InvalidURL) as fault:
+            raise self._failed(fault, call) from None
+        return calls.answer_of(response, as_text=call.as_text)
 
     def submit(
         self,
@@ -137,6 +157,24 @@ class Client(_Base):
         """Trades: filters order, symbol, since, limit, cursor."""
         return self.call(calls.get("/v1/fills", **filters))
 
+    def iter_orders(self, **filters: Any) -> Iterator[Order]:
+        """Every order that fits, newest first, page by page: filters as `orders`."""
+        while True:
+            page = self.call(calls.get("/v1/orders", **filters))
+            yield from map(order_of, page["orders"])
+            if page["next_cursor"] is None:
+                return
+            filters["cursor"] = page["next_cursor"]
+
+    def iter_fills(self, **filters: Any) -> Iterator[Fill]:
+        """Every trade that fits, newest first, page by page: filters as `fills`."""
+        while True:
+            page = self.call(calls.get("/v1/fills", **filters))
+            yield from map(fill_of, page["fills"])
+            if page["next_cursor"] is None:
+                return
+            filters["cursor"] = page["next_cursor"]
+
     def read(self, what: str, **query: Any) -> Any:
         """Anything that is read: instruments, fees, venues, risk, portfolio/exposure, kpis."""
         return self.call(calls.get(f"/v1/{what}", **query))
@@ -161,6 +199,34 @@ class Client(_Base):
         """How the router does."""
         return self.read("kpis")
 
+    def instruments(self, **query: Any) -> Any:
+        """What is listed where, with its steps and least amounts: filter symbol."""
+        return self.read("instruments", **query)
+
+    def fees(self, **query: Any) -> Any:
+        """What each venue charges us: filter symbol."""
+        return self.read("fees", **query)
+
+    def venues(self, **query: Any) -> Any:
+        """Each venue: ready or why not, its clock and its books."""
+        return self.read("venues", **query)
+
+    def risk(self, **query: Any) -> Any:
+        """The state, and each limit: used, allowed, and the worst case."""
+        return self.read("risk", **query)
+
+    def strategies(self, **query: Any) -> Any:
+        """Strategies, running or not."""
+        return self.read("strategies", **query)
+
+    def opportunities(self, **query: Any) -> Any:
+        """What arbitrage sees now, and why it is not taken."""
+        return self.read("arbitrage/opportunities", **query)
+
+    def keys(self, **query: Any) -> Any:
+        """API keys, without their secrets; wants the scope admin."""
+        return self.read("keys", **query)
+
     def start(self, strategy: str, params: Mapping[str, str] | None = None) -> Any:
         """Run a strategy."""
         body = {"params": dict(params or {})}
@@ -182,6 +248,14 @@ class Client(_Base):
         """An API key; its token is told once."""
         body = {"account": account, "scopes": list(scopes), "name": name}
         return self.call(calls.post("/v1/keys", body))
+
+    def revoke_key(self, key_id: str) -> Any:
+        """Let a key be good no more."""
+        return self.call(calls.delete(f"/v1/keys/{calls.part(key_id)}"))
+
+    def metrics(self) -> str:
+        """What Prometheus reads, as text."""
+        return str(self.call(Call(method="GET", path="/metrics", as_text=True)))
 
     def health(self) -> Any:
         """What stands and what is shut, and why."""
@@ -222,9 +296,9 @@ class AsyncClient(_Base):
         """Any call; raises `ApiError` and `NotRunning`."""
         try:
             response = await self._http.request(**self._ask(call, timeout_s))
-        except httpx.HTTPError as fault:
-            raise self._failed(fault) from None
-        return calls.answer_of(response)
+        except (httpx.HTTPError, httpx.InvalidURL) as fault:
+            raise self._failed(fault, call) from None
+        return calls.answer_of(response, as_text=call.as_text)
 
     async def submit(
         self,
@@ -268,6 +342,26 @@ class AsyncClient(_Base):
         """Trades."""
         return await self.call(calls.get("/v1/fills", **filters))
 
+    async def iter_orders(self, **filters: Any) -> AsyncIterator[Order]:
+        """Every order that fits, newest first, page by page: filters as `orders`."""
+        while True:
+            page = await self.call(calls.get("/v1/orders", **filters))
+            for one in page["orders"]:
+                yield order_of(one)
+            if page["next_cursor"] is None:
+                return
+            filters["cursor"] = page["next_cursor"]
+
+    async def iter_fills(self, **filters: Any) -> AsyncIterator[Fill]:
+        """Every trade that fits, newest first, page by page: filters as `fills`."""
+        while True:
+            page = await self.call(calls.get("/v1/fills", **filters))
+            for one in page["fills"]:
+                yield fill_of(one)
+            if page["next_cursor"] is None:
+                return
+            filters["cursor"] = page["next_cursor"]
+
     async def read(self, what: str, **query: Any) -> Any:
         """Anything that is read."""
         return await self.call(calls.get(f"/v1/{what}", **query))
@@ -292,6 +386,34 @@ class AsyncClient(_Base):
         """How the router does."""
         return await self.read("kpis")
 
+    async def instruments(self, **query: Any) -> Any:
+        """What is listed where, with its steps and least amounts: filter symbol."""
+        return await self.read("instruments", **query)
+
+    async def fees(self, **query: Any) -> Any:
+        """What each venue charges us: filter symbol."""
+        return await self.read("fees", **query)
+
+    async def venues(self, **query: Any) -> Any:
+        """Each venue: ready or why not, its clock and its books."""
+        return await self.read("venues", **query)
+
+    async def risk(self, **query: Any) -> Any:
+        """The state, and each limit: used, allowed, and the worst case."""
+        return await self.read("risk", **query)
+
+    async def strategies(self, **query: Any) -> Any:
+        """Strategies, running or not."""
+        return await self.read("strategies", **query)
+
+    async def opportunities(self, **query: Any) -> Any:
+        """What arbitrage sees now, and why it is not taken."""
+        return await self.read("arbitrage/opportunities", **query)
+
+    async def keys(self, **query: Any) -> Any:
+        """API keys, without their secrets; wants the scope admin."""
+        return await self.read("keys", **query)
+
     async def start(self, strategy: str, params: Mapping[str, str] | None = None) -> Any:
         """Run a strategy."""
         body = {"params": dict(params or {})}
@@ -314,6 +436,14 @@ class AsyncClient(_Base):
         body = {"account": account, "scopes": list(scopes), "name": name}
         return await self.call(calls.post("/v1/keys", body))
 
+    async def revoke_key(self, key_id: str) -> Any:
+        """Let a key be good no more."""
+        return await self.call(calls.delete(f"/v1/keys/{calls.part(key_id)}"))
+
+    async def metrics(self) -> str:
+        """What Prometheus reads, as text."""
+        return str(await self.call(Call(method="GET", path="/metrics", as_text=True)))
+
     async def health(self) -> Any:
         """What stands and what is shut, and why."""
         return await self.call(calls.get("/health"))
@@ -327,7 +457,12 @@ class AsyncClient(_Base):
         return True
 
     async def stream(self, *topics: str) -> AsyncIterator[dict[str, Any]]:
-        """Events as they happen: orders, fills, risk, books:SYMBOL.  Ends when it is cut."""
+        """Events as they happen: orders, fills, risk, books:SYMBOL.
+
+        Ends when it is cut, and is not taken up again by itself: what happened meanwhile would be
+        missing unseen.  Open it again, and read what was missed with `iter_orders(since=…)` and
+        `iter_fills(since=…)`.
+        """
         from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosed
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from hean_router.client.calls import NotRunning
 from hean_router.domain.errors import CommandError
 
 FILE = "router.json"
@@ -53,10 +54,23 @@ def withdraw(running: Running, paths: list[Path]) -> None:
             continue  # another router's, or gone
 
 
+def is_gone(pid: int) -> bool:
+    """Whether no such process runs here; 0 stands for one that is elsewhere."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another user's, but there
+    return False
+
+
 def find(state: Path | None = None) -> Running:
     """The router that runs here; `state` is its folder, else the one started last.
 
-    `HEAN_API` and `HEAN_KEY` overrule both.  Raises `CommandError` if there is none.
+    `HEAN_API` and `HEAN_KEY` overrule both.  Raises `NotRunning` if there is none.
     """
     if api := os.environ.get("HEAN_API"):
         return Running(api=api.rstrip("/"), key=os.environ.get("HEAN_KEY", ""), pid=0)
@@ -65,9 +79,11 @@ def find(state: Path | None = None) -> Running:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Running)
     except FileNotFoundError:
-        raise CommandError(f"no router runs here: {path} does not exist", fix) from None
-    except (OSError, msgspec.MsgspecError) as fault:
-        raise CommandError(f"{path}: cannot be read: {fault}", fix) from None
+        raise NotRunning(f"no router runs here: {path} does not exist", fix) from None
+    except OSError as fault:
+        raise CommandError(f"{path}: cannot be read: {fault.strerror}", fix) from None
+    except msgspec.MsgspecError as fault:
+        raise CommandError(f"{path}: tells of no router: {fault}", fix) from None
     if key := os.environ.get("HEAN_KEY"):
         return msgspec.structs.replace(found, key=key)
     return found

@@ -19,6 +19,7 @@ from hean_router.domain.desk import (
     Sent,
     StreamLost,
 )
+from hean_router.domain.errors import CommandError
 from hean_router.domain.instrument import Pair, VenueId
 from hean_router.domain.limits import RiskLimits
 from hean_router.domain.order import OrderReport, OrderState
@@ -504,7 +505,7 @@ class Engine:
 
     # ------------------------------------------------------------------------- strategies
 
-    def _strategy(self, event: StartStrategy | StopStrategy) -> bool:
+    def _strategy(self, event: StartStrategy | StopStrategy) -> bool | Refused:
         strategy = self.crew.strategies.get(event.strategy)
         if strategy is None:
             return False
@@ -514,7 +515,10 @@ class Engine:
                 self._wind_up(strategy)
             return True
         params = {**self.crew.params.get(event.strategy, {}), **event.params}
-        strategy.configure(params)
+        try:
+            strategy.configure(params)
+        except CommandError as fault:  # the caller's fault, not ours: nothing is halted for it
+            return Refused(code="invalid_parameter", reason=str(fault), fix=fault.fix)
         self.crew.winding.discard(event.strategy)
         core = self.core
         row = StrategySet(

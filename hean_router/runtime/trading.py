@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from hean_router.domain.desk import DeskEvent, FeesSeen, PermissionsSeen, Sent
-from hean_router.domain.errors import HeanError
+from hean_router.domain.errors import CommandError, HeanError
 from hean_router.domain.instrument import Pair, Part, VenueId
 from hean_router.domain.parent import Intent
 from hean_router.domain.record import (
@@ -482,7 +482,10 @@ class Trading:
 
     def start_strategy(self, strategy: str, params: Mapping[str, str], by: str) -> bool:
         """Run a strategy; False if there is none.  Raises `CommandError` for bad parameters."""
-        return bool(self._step(StartStrategy(strategy=strategy, params=params, by=by)))
+        found = self._step(StartStrategy(strategy=strategy, params=params, by=by))
+        if isinstance(found, Refused):
+            raise CommandError(found.reason, found.fix)
+        return bool(found)
 
     def stop_strategy(self, strategy: str, by: str, why: str = "asked to") -> bool:
         """Let it place nothing more; False if there is none of that name."""
