@@ -2,20 +2,26 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from hean_router.api import make_app, serve
 from hean_router.app import Target
 from hean_router.cli.output import emit, say, tell
 from hean_router.client import Running, announce, withdraw
-from hean_router.config import Settings
+from hean_router.config import Settings, StrategySettings
 from hean_router.domain.errors import CommandError, ConfigError
 from hean_router.domain.instrument import Pair
 from hean_router.office import PAPER, Office
+from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.loop import Interrupted, run
+
+AGAIN_NS = 60 * 1_000_000_000
+TOLD_MAX = 1_000
+POLL_S = 0.1
+STEADY = 15  # polls
 
 SCOPES = ("read", "trade", "cancel", "risk", "admin")
 
@@ -27,15 +33,36 @@ def start(
     mode: str,
     arm: bool,
     state: Path,
+    port: int | None = None,
     as_json: bool,
 ) -> None:
-    """Run until interrupted."""
+    """Run until SIGINT or SIGTERM, which is how it ends well: exit code 0."""
     paper = pretends(settings, chosen, mode, arm)
     targets = list(chosen) if paper else [with_keys(settings, one) for one in chosen]
+    usable(state)
+    settings = with_arbitrage(settings)
+    with suppress(Interrupted):  # what it leaves is told as it winds up
+        run(_run(settings, targets, paper, state, port, as_json))
+
+
+def usable(state: Path) -> None:
+    """Make the folder of the journal; raises `ConfigError` where it cannot be written."""
+    fix = "name a folder that you may write: hean run --state DIR, or state in router.toml"
     try:
-        run(_run(settings, targets, paper, state, as_json))
-    except Interrupted:
-        tell("stopped; what is open at the venues is in the journal and taken up again")
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as fault:
+        why = "a file is in its way" if isinstance(fault, FileExistsError) else fault.strerror
+        raise ConfigError(f"the state folder {state} cannot be made: {why}", fix) from None
+    if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigError(f"the state folder {state} cannot be written", fix)
+
+
+def with_arbitrage(settings: Settings) -> Settings:
+    """The settings with `arb`, at rest until `hean arb run`, where none of that name is set up."""
+    if "arb" in settings.strategies:
+        return settings
+    arb = StrategySettings(kind="arbitrage")
+    return settings.model_copy(update={"strategies": {**settings.strategies, "arb": arb}})
 
 
 def pretends(settings: Settings, chosen: Sequence[Target], mode: str, arm: bool) -> bool:
@@ -102,16 +129,62 @@ def pairs_of(settings: Settings) -> list[Pair]:
 
 
 async def _run(
-    settings: Settings, targets: Sequence[Target], paper: bool, state: Path, as_json: bool
+    settings: Settings,
+    targets: Sequence[Target],
+    paper: bool,
+    state: Path,
+    port: int | None,
+    as_json: bool,
 ) -> None:
-    office = Office(settings, targets, pairs_of(settings), state=state, paper=paper)
-    async with running(office, settings, state) as running_:
-        if as_json:
-            emit({"api": running_.api, "key": running_.key})
-        else:
-            _greet(office, running_, state)
-        await _tell_readiness(office, as_json)
-        await asyncio.Event().wait()
+    office = Office(
+        settings, targets, pairs_of(settings), state=state, paper=paper, tell=Teller().tell
+    )
+    taken_up = standing(office)
+    try:
+        async with running(office, settings, state, port=port) as here:
+            if as_json:
+                emit({"api": here.api, "key": here.key})
+            else:
+                _greet(office, here, state)
+            if taken_up:
+                tell(f"from the last run: {taken_up}; the venues are asked how they stand")
+            await _tell_readiness(office, as_json)
+    except asyncio.CancelledError:  # by a signal
+        left = standing(office)
+        where = f"stopped; the journal is in {state}"
+        tell(f"{where}; {left}: hean run takes them up again" if left else where)
+        raise
+
+
+def standing(office: Office) -> str:
+    """What may still trade at the venues, in words; '' if nothing.
+
+    Orders of paper venues live in this process, but rest again at the next start.
+    """
+    by_venue = Counter(child.venue for child in office.engine.oms.live.values())
+    if not by_venue:
+        return ""
+    where = ", ".join(f"{count} at {venue}" for venue, count in sorted(by_venue.items()))
+    one = by_venue.total() == 1
+    return f"{by_venue.total()} {'order' if one else 'orders'} left open ({where})"
+
+
+class Teller:
+    """Says what the venues' connections report; the same line not again within a minute."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or steady_clock()
+        self._told: dict[str, int] = {}
+
+    def tell(self, line: str) -> None:
+        """Say it, unless it was said just now."""
+        now_ns = self._clock()
+        if now_ns - self._told.get(line, -AGAIN_NS) < AGAIN_NS:
+            return
+        if len(self._told) >= TOLD_MAX:
+            self._told.clear()
+        self._told[line] = now_ns
+        tell(line)
 
 
 @asynccontextmanager
@@ -155,17 +228,34 @@ def _greet(office: Office, here: Running, state: Path) -> None:
 
 
 async def _tell_readiness(office: Office, as_json: bool) -> None:
-    """Say once that orders are taken; say why they are not, as long as it changes."""
-    last = ""
-    while why := office.trading.ready():
-        if why != last and not as_json:
-            tell(f"not ready: {why}")
+    """Say when orders are taken, and why not when that lasts; never ends."""
+    told, last, since = None, None, 0
+    while True:
+        why = office.trading.ready()
+        since = since + 1 if why == last else 0
         last = why
-        await asyncio.sleep(0.2)
-    if not as_json:
-        say("ready: orders are taken", now=True)
+        # The first readiness at once; whatever else has to last, so that a blink is no news.
+        if why != told and (since >= STEADY or (told is None and not why)):
+            if why:
+                tell(f"not ready: {grouped(why)}")
+            elif as_json:
+                tell("ready: orders are taken")
+            else:
+                say("ready: orders are taken", now=True)
+            told = why
+        await asyncio.sleep(POLL_S)
 
 
-def health_of(office: Office) -> dict[str, Any]:
-    """What stands and what is shut."""
-    return office.trading.health()
+def grouped(why: str) -> str:
+    """Reasons by what is wrong instead of by where.
+
+    >>> grouped("okx main: not connected; okx second: not connected; journal: full")
+    'not connected (okx main, okx second); full (journal)'
+    """
+    where: dict[str, list[str]] = {}
+    for one in why.split("; "):
+        place, colon, what = one.partition(": ")
+        where.setdefault(what if colon else one, []).extend([place] if colon else [])
+    return "; ".join(
+        f"{what} ({', '.join(places)})" if places else what for what, places in where.items()
+    )
