@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from hean_router.cli.sim import fee_tiers
-from hean_router.domain.errors import ConfigError
+from hean_router.domain.errors import CommandError, ConfigError
 
 FILE = "demo.toml"
 VENUES = ("binance", "bybit", "kraken", "okx")
@@ -44,7 +44,7 @@ def load(home: Path | None) -> DemoConfig:
     try:
         found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), DemoConfig)
         fee_tiers(found.tiers_text, VENUES)
-    except (OSError, ValueError, msgspec.ValidationError) as fault:
+    except (OSError, ValueError, msgspec.ValidationError, CommandError) as fault:
         raise ConfigError(f"{path}: {fault}", fix) from None
     if not 0 <= found.stray_bps <= STRAY_BPS_MAX:
         raise ConfigError(f"{path}: stray_bps = {found.stray_bps}", f"0 to {STRAY_BPS_MAX}")

@@ -50,7 +50,11 @@ def of_fills(fills: Sequence[Mapping[str, Any]], marks: Mapping[str, Decimal]) -
         base_name, _, quote_name = fill["symbol"].partition("/")
         base, quote = Decimal(fill["quantity"]), Decimal(fill["price"])
         quote = EXACT.multiply(quote, base)
-        base, quote = (base, -quote) if fill["side"] == "buy" else (-base, quote)
+        # A minus sign of its own would round: EXACT does not.
+        if fill["side"] == "buy":
+            quote = EXACT.minus(quote)
+        else:
+            base = EXACT.minus(base)
         fee = Decimal(fill["fee"])
         assert fill["fee_asset"] in {base_name, quote_name} or not fee, "a fee in a third asset"
         if fill["fee_asset"] == base_name:
