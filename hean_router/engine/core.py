@@ -103,6 +103,8 @@ class Core:
         self.commands: list[Command] = []
         self.now_ns = 0
         self.denied: dict[str, set[tuple[str, str]]] = {}  # parent -> venue, code: told of once
+        # Where something does not add up, until a person resets risk: nothing is planned there.
+        self.gated: dict[tuple[str, str], str] = {}
         self.closed = ""  # why rows cannot be written, so that nothing may be sent anywhere
         self.references: dict[str, tuple[Decimal, int, Decimal]] = {}  # last, when, the one before
         self._timers: list[tuple[int, str]] = []
@@ -161,7 +163,15 @@ class Core:
     def why_not(self, venue: str, account: str) -> str:
         """Why no order can be sent there now; empty if one can."""
         health = self.desks.get((venue, account))
-        return "no account there" if health is None else self.closed or health.why
+        if health is None:
+            return "no account there"
+        return self.closed or health.why or (self._gate_why(venue, account) if self.gated else "")
+
+    def _gate_why(self, venue: str, account: str) -> str:
+        for scope in (("", ""), (venue, ""), ("", account), (venue, account)):
+            if why := self.gated.get(scope):
+                return why
+        return ""
 
     def free(self, venue: str, account: str, asset: str) -> Decimal | None:
         """What is there and not reserved; None while its balances are not known."""

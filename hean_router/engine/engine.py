@@ -34,6 +34,7 @@ from hean_router.domain.record import (
     Opened,
     ParentEnded,
     ParentPlaced,
+    RiskSet,
     Row,
     StrategyNoted,
     StrategySet,
@@ -147,6 +148,11 @@ class Engine:
                 self.crew.take(row)
             case ChildIntended():
                 self.desks.intended(row)
+            case Incident(what="illegal_transition"):  # the venue or we have it wrong (I5)
+                why = f"{row.what}: {row.subject} {row.text}"
+                self.core.gated.setdefault((row.venue, row.account), why)
+            case RiskSet(state="normal"):
+                self.core.gated.clear()
             case Opened():
                 self.opened = row
             case _:
@@ -212,8 +218,9 @@ class Engine:
             case CommitFailed():
                 self._commit_failed(event)
             case GateFound(incidents=incidents):
-                for incident in incidents:
-                    core.write(structs.replace(incident, at_ns=core.now_ns))
+                for one in incidents:
+                    core.write(structs.replace(one, at_ns=core.now_ns))
+                    core.gated.setdefault((one.venue, one.account), f"{one.what}: {one.text}")
             case SetRisk(state=state, reason=reason, by=by):
                 self.safety.put(state, reason, by)
             case JournalBack():

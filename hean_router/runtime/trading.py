@@ -131,6 +131,9 @@ class Trading:
         for row in rows:
             self.gate.apply(row)
         self.gate.take_incidents()  # told when they were new
+        # Nothing is opened or shut yet: what stands are faults.
+        for scope, why in self.gate.standing().items():
+            self.engine.core.gated.setdefault(scope, f"gate_{why}")
 
     def start(self, started: Started) -> None:
         """Own the journal from here on.  Raises `HeanError` if even that cannot be written."""

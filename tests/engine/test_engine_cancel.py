@@ -13,7 +13,7 @@ from hean_router.domain.order import (
     Unknown,
 )
 from hean_router.domain.parent import Life, Status
-from hean_router.engine import CancelOrder, CancelParent
+from hean_router.engine import CancelOrder, CancelParent, SetRisk
 from tests.engine.bench import SECOND, Bench, listing
 from tests.engine.test_engine_desks import past_order
 
@@ -107,3 +107,19 @@ def test_an_order_that_time_runs_out_on_while_nobody_knows_of_it_is_cancelled_an
     assert parent.ended is None, "it may still come to be: what it reserves stays reserved"
     bench.told("a", Told(report(OrderState.CANCELED)))
     assert parent.status is Status.EXPIRED
+
+
+def test_a_transition_that_cannot_be_stops_orders_there_until_a_person_resets_it():
+    bench = flying()
+    bench.told("a", acked(bench), 0.01)
+    refused = Rejected(RejectKind.FUNDS, "no", "refused, after it was taken")
+    bench.told("a", PlaceAnswered(key=KEY, outcome=refused, until_ns=bench.now_ns), 0.01)
+    core = bench.engine.core
+    core.desks["a", "main"].why = core.desks["b", "main"].why = ""
+    assert "illegal_transition" in core.why_not("a", "main")
+    assert core.why_not("b", "main") == ""
+    again = Bench().started(*past_order(over=False), *bench.rows)
+    again.engine.core.desks["a", "main"].why = ""
+    assert "illegal_transition" in again.engine.core.why_not("a", "main"), "after a restart too"
+    bench.step(SetRisk(state="normal", reason="looked at", by="test"))
+    assert core.why_not("a", "main") == ""

@@ -24,11 +24,12 @@ from hean_router.oms import Orders, Parent
 from hean_router.sim import virtual
 from hean_router.sim.market import Pace
 from hean_router.strategy.contract import Group, Reaction
-from tests.storm.house import house
+from tests.storm.house import LIMITS, house, plot
 from tests.storm.test_house_storm import Kept
 
 VENUES = ("binance", "kraken")
 CALM = Pace(updates_per_s=1)
+ALIKE = {**LIMITS, "duplicate_window_ms": 0}
 
 
 class Failing(Kept):
@@ -429,3 +430,34 @@ def test_the_gate_alone_stops_a_router_that_counts_nothing(monkeypatch):
     codes = virtual.run(main, 13).value
     assert codes
     assert set(codes) == {"over_quantity"}
+
+
+def test_where_the_gate_does_not_add_up_nothing_is_planned_until_a_person_resets_it():
+    """Else each round would make orders that the gate takes back, again and again."""
+
+    async def main(world):
+        async with plot(
+            world, ("BTC/USDT", "USDT/USD"), venues=VENUES, pace=CALM, limits=ALIKE
+        ) as home:
+            journal = Kept()
+            async with home.moved_in(journal.opened()):
+                where, now_ns = ("binance", "main"), home.office.clock()
+                home.trading.gate._fault(where, "overfill", "more than was asked for", now_ns)
+                await home.done(home.place("buy", "0.1"))
+                parent = await home.done(home.place("sell", "2"))
+                assert {child.venue for child in parent.children} == {"kraken"}
+                assert "overfill" in parent.decisions[-1].left_out["binance"]
+                told = [row for row in rows_of(home, Incident) if row.what == "gate_overfill"]
+                assert len(told) == 1
+                assert home.trading.health()["gate"] == {"binance main": told_why(told[0])}
+                made = sum(len(one.children) for one in home.engine.oms.parents.values())
+                assert made <= 8
+                home.trading.reset("it was a test", "test")
+                parent = await home.done(home.place("buy", "2"))
+                assert "binance" in {child.venue for child in parent.children}
+
+    virtual.run(main, 14)
+
+
+def told_why(row):
+    return f"{row.what.removeprefix('gate_')}: {row.text}"
