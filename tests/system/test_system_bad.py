@@ -442,7 +442,7 @@ def _orders(rig: Rig) -> list[Any]:
 def test_without_a_router_a_command_says_how_to_start_one(words, tmp_path):
     rig = Rig(tmp_path, seed=37)
     code, out, err = rig.hean(*words, "--json")
-    assert code == 2, (out, err)
+    assert code == 1, (out, err)
     assert "hean run" in json.loads(out)["error"]["fix"]
 
 
