@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import shutil
 import socket
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
+
 from hean_router.app import Router
 from hean_router.book import BookState
 from hean_router.cli import demo_story
@@ -20,7 +23,8 @@ from hean_router.cli.demo_story import Check, Story
 from hean_router.cli.demo_venues import ACCOUNT, simulators
 from hean_router.cli.output import Exit, emit, say
 from hean_router.cli.run import pairs_of, running
-from hean_router.client import AsyncClient, Running
+from hean_router.client import AsyncClient, Running, announce
+from hean_router.client.found import state_file
 from hean_router.config import PaperSettings, QuerySettings, Settings, StrategySettings
 from hean_router.domain.errors import CommandError
 from hean_router.office import Office
@@ -51,7 +55,12 @@ def demo(
     in_terminal = sys.stdout.isatty() and not headless and not as_json
     show = Demo(settings, config, seed, in_terminal=in_terminal, as_json=as_json)
     was_interrupted = False
-    with _folder(state) as folder, _logged(folder):
+    with _folder(state) as folder, _logged(folder), pointer_kept() as other:
+        if other is not None:
+            show.say(
+                f"another router runs here (pid {other.pid}): until the demo ends, `hean submit` "
+                "without --state reaches the demo"
+            )
         try:
             run(show.run(seconds, folder))
         except Interrupted:  # the usual way to end it in a terminal
@@ -60,7 +69,7 @@ def demo(
     if as_json:
         emit(summary)
     else:
-        tell_summary(summary)
+        tell_summary(summary, again=in_terminal)
     if summary["ok"]:
         return Exit.OK
     return Exit.INTERRUPTED if was_interrupted else Exit.FAILURE
@@ -262,6 +271,25 @@ def _folder(state: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
+def pointer_kept() -> Iterator[Running | None]:
+    """Give the file by which clients find a router back to the one that it spoke of."""
+    path = state_file()
+    try:
+        other = msgspec.json.decode(path.read_bytes(), type=Running)
+        os.kill(other.pid, 0)
+    except (OSError, msgspec.MsgspecError):
+        yield None  # there is none
+        return
+    try:
+        yield other
+    finally:
+        with suppress(OSError):
+            os.kill(other.pid, 0)  # it may have ended meanwhile
+            if not path.exists():
+                announce(other, None)
+
+
+@contextmanager
 def _logged(folder: Path) -> Iterator[None]:
     """What the router says of its work goes into a file: the screen is taken."""
     handler = logging.FileHandler(folder / "router.log", encoding="utf-8")
@@ -278,8 +306,8 @@ def _logged(folder: Path) -> Iterator[None]:
         handler.close()
 
 
-def tell_summary(summary: dict[str, Any]) -> None:
-    """The same for people."""
+def tell_summary(summary: dict[str, Any], *, again: bool) -> None:
+    """The same for people; `again` with the story, whose screen is gone."""
     if summary["kpis"]:
         say("")
         say(f"{'key figure':24}{'value':>24} {'unit':11}{'window':>9}{'samples':>9}")
@@ -305,7 +333,7 @@ def tell_summary(summary: dict[str, Any]) -> None:
             f"{summary['apply_p99_us']:g} µs (99 %) to decode, apply and pass on"
         )
     say("")
-    for name, check in summary["checks"].items():
+    for name, check in summary["checks"].items() if again else ():
         say(f"{'ok' if check['ok'] else 'NO':3} {name:18} {check['told']}")
     what = "everything held" if summary["ok"] else "NOT everything held, or was told"
     say(f"{what}; {summary['seconds']} s, seed {summary['seed']}; all of it was simulated")

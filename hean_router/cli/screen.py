@@ -18,7 +18,8 @@ from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.scale import plain
 
 LEVELS = 10
-STORY_LINES = 16
+STORY_LINES_MIN = 3
+REST_LINES = 22  # above the story, its frame, and a line of it that is too long for one
 COLOURS = {"binance": "yellow", "bybit": "dark_orange", "kraken": "medium_purple", "okx": "cyan"}
 STATES = {
     BookState.LIVE: "green",
@@ -49,12 +50,12 @@ async def paint(demo: Show) -> None:
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(picture(demo), refresh=True)
+            live.update(picture(demo, console.height), refresh=True)
             await asyncio.sleep(0.2)
 
 
-def picture(demo: Show) -> Group:
-    """Everything on one screen."""
+def picture(demo: Show, height: int) -> Group:
+    """Everything on one screen of so many lines."""
     router = demo.router
     pair = router.market.pairs[0]
     now_ns = router.clock()
@@ -66,7 +67,7 @@ def picture(demo: Show) -> Group:
     )
     top = Table.grid(padding=(0, 1))
     top.add_row(ladder(router.market.book(pair), pair, now_ns), venues(demo, now_ns))
-    return Group(title, top, story(demo))
+    return Group(title, top, story(demo, max(STORY_LINES_MIN, height - REST_LINES)))
 
 
 def ladder(book: ConsolidatedBook, pair: Pair, now_ns: int, depth: int = LEVELS) -> Panel:
@@ -130,7 +131,7 @@ def venues(demo: Show, now_ns: int) -> Panel:
     return Panel(table, title="venues", subtitle=subtitle)
 
 
-def story(demo: Show, lines: int = STORY_LINES) -> Panel:
+def story(demo: Show, lines: int) -> Panel:
     """What was shown so far, the latest last."""
     told = Table.grid()
     for line in demo.lines[-lines:]:

@@ -1,6 +1,7 @@
 """The demo: its settings, its arithmetic, its story told whole, and told short."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import orjson
 import pytest
 
 from hean_router.cli import demo_sums as sums
-from hean_router.cli.demo import Demo
+from hean_router.cli.demo import Demo, pointer_kept
 from hean_router.cli.demo_config import FILE, VENUES, DemoConfig, load
-from hean_router.client import ApiError, Client
+from hean_router.client import ApiError, Client, Running, announce, find, withdraw
+from hean_router.client.found import state_file
 from hean_router.config import Settings
 from hean_router.domain.errors import ConfigError
 
@@ -140,6 +142,11 @@ def told_by(*args, within_s=100):
     return process.returncode, [orjson.loads(line) for line in process.stdout.splitlines()]
 
 
+def opening_usdt(state):
+    line = (state / "venues" / "okx.orders.ndjson").read_bytes().splitlines()[0]
+    return orjson.loads(line)["data"]["balances"]["USDT"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 4])
 def test_the_story_holds(alone, tmp_path, seed):
@@ -157,11 +164,20 @@ def test_the_story_holds(alone, tmp_path, seed):
     assert checks["venue_cut"]["left_out"]
     assert checks["ack_lost"]["reserved"]
     assert len(last["kpis"]) >= 14
-    # The venues' own histories say the same as the router did.
-    for venue, held in checks["exposure"]["venues"].items():
-        lines = (state / "venues" / f"{venue}.orders.ndjson").read_bytes().splitlines()
-        opening = orjson.loads(lines[0])
-        assert set(opening["data"]["balances"]) <= set(held)
+    # What the demo took for OKX's own count is what OKX's history, written apart, comes to.
+    held = checks["exposure"]["venues"]["okx"]
+    told = {}
+    for line in (state / "venues" / "okx.orders.ndjson").read_bytes().splitlines():
+        row = orjson.loads(line)
+        if row["account"] == "main" and row["what"] == "opening":
+            told |= row["data"]["balances"]
+        elif row["account"] == "main" and row["what"] == "balance":
+            told |= {one["ccy"]: one["cashBal"] for one in row["data"]["details"]}
+    assert len(told) > 3
+    assert {name: Decimal(amount) for name, amount in told.items()} == {
+        name: Decimal(amount) for name, amount in held.items()
+    }
+    assert told["USDT"] != opening_usdt(state), "nothing was traded there: nothing was compared"
     assert (state / "router.log").read_text()
     code, (refused,) = told_by("--state", state)
     assert code == 2, "a journal of another world is not gone on with"
@@ -185,6 +201,32 @@ def test_a_port_that_is_taken_is_said_and_another_used(alone, monkeypatch):
         assert show._port() == 0
         assert str(port) in show.lines[0]
     assert show._port() == port, "free again"
+
+
+def test_another_router_is_found_again_after_the_demo(alone):
+    other = Running(api="http://127.0.0.1:9", key="k", pid=os.getpid())
+    demo = Running(api="http://127.0.0.1:10", key="d", pid=os.getpid() + 1)
+    announce(other, None)
+    with pointer_kept() as kept:
+        assert kept == other
+        paths = announce(demo, None)
+        assert find() == demo
+        withdraw(demo, paths)
+    assert find() == other
+    with pointer_kept():
+        withdraw(other, [state_file()])
+        announce(demo, None)
+    assert find() == demo, "who came meanwhile stays"
+
+
+def test_a_router_that_is_gone_is_not_brought_back(alone):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    announce(Running(api="http://127.0.0.1:9", key="k", pid=gone.pid), None)
+    with pointer_kept() as kept:
+        assert kept is None
+        state_file().unlink()
+    assert not state_file().exists()
 
 
 def test_the_key_of_the_first_line_trades_and_no_more(alone):
