@@ -372,6 +372,9 @@ class Engine:
         if of is None:
             return
         child = core.oms.children.get(question.key)
+        health = core.desks.get((question.venue, question.account))
+        if health is None:
+            return  # an account that is configured no more
         if question.what == "cancel":
             if child is not None and child.is_live:
                 self.conduct.cancel_child(child, "asked again")
@@ -386,6 +389,8 @@ class Engine:
                     )
                 )
             return
+        if not health.began_ns:
+            return  # it has not stood yet: what it may ask for, it needs for that
         core.commands.append(
             AskDesk(
                 venue=question.venue,

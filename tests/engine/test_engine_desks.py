@@ -24,7 +24,7 @@ from hean_router.domain.record import (
     ParentPlaced,
     Status,
 )
-from hean_router.engine import AskDesk
+from hean_router.engine import AskDesk, CancelParent
 from tests.engine.bench import BTC, ETH, SECOND, Bench, Nowhere, listing
 
 STANDS = DeskStanding(ready=True, fresh=True)
@@ -237,3 +237,22 @@ def test_balances_become_ours_at_first_and_are_compared_only_where_it_is_quiet()
     bench.taken()
     bench.wait(90)
     assert 2 <= asks(bench).count("balances") <= 4
+
+
+def test_before_a_desk_has_stood_its_venue_is_asked_nothing():
+    """What a venue lets us ask, it takes for standing up: else it might never come to that."""
+    bench = Bench().started(*past_order(over=False))
+    bench.wait(60)
+    assert asks(bench) == []
+    bench.told("a", STANDS)
+    bench.wait(60)
+    assert "order" in asks(bench)
+
+
+def test_orders_of_an_account_that_is_configured_no_more_are_kept_and_stop_nobody():
+    bench = Bench(desks=(("b", "main"),)).started(*past_order(over=False))
+    bench.step(CancelParent(parent="00000001", why="test", by="test"))
+    bench.wait(300)
+    assert bench.taken() == []
+    assert bench.engine.oms.parents["00000001"].ended is None
+    assert bench.engine.risk.state == "normal"
