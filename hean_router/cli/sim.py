@@ -225,5 +225,11 @@ async def _lines() -> AsyncIterator[str]:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
+    while True:
+        try:
+            line = await reader.readline()
+        except ValueError:  # longer than any line of ours: what is left of it is answered as it is
+            continue
+        if not line:
+            return
         yield line.decode(errors="replace")

@@ -112,6 +112,17 @@ def test_the_process_obeys_and_ends_with_its_input():
     assert balances["balances"]["okx"]["main"]["USDT"]
 
 
+def test_a_line_without_end_ends_nothing():
+    process = subprocess.run(
+        [sys.executable, "-m", "hean_router.cli", "sim", "okx", "--control"],
+        input=b"x" * 300_000 + b"\nbalances\n",
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert orjson.loads(process.stdout.splitlines()[-1])["did"] == "balances"
+
+
 def test_without_the_flag_nothing_is_obeyed():
     process = subprocess.run(
         [sys.executable, "-m", "hean_router.cli", "sim", "okx", "--until-eof"],
