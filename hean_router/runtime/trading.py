@@ -445,6 +445,8 @@ class Trading:
 
     def submit(self, intents: Sequence[Intent], by: str) -> Placed | Refused:
         """Place parents, all or none; durable when it returns."""
+        if self._closed:
+            return Refused(code="journal_unavailable", reason="the router is stopping")
         if self.journal_why and not self._flush():
             return self._no_journal()
         began_ns = self.clock()

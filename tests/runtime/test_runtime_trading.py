@@ -461,3 +461,23 @@ def test_where_the_gate_does_not_add_up_nothing_is_planned_until_a_person_resets
 
 def told_why(row):
     return f"{row.what.removeprefix('gate_')}: {row.text}"
+
+
+def test_what_has_closed_does_nothing_more():
+    """Timers and desks that wind down must not write into a journal that somebody else owns now."""
+
+    async def main(world):
+        journal = Kept()
+        async with plot(world, ("BTC/USDT", "USDT/USD"), venues=VENUES, pace=CALM) as home:
+            async with home.moved_in(journal.opened()):
+                home.place("buy", "0.1", limit=level(home, "0.99"))
+            written, steps = len(journal.kept), []
+            home.engine.step = lambda *_args: steps.append(1)
+            await asyncio.sleep(60)
+            assert len(journal.kept) == written
+            assert not steps
+            answer = home.submit("buy", "0.1")
+            assert isinstance(answer, Refused)
+            assert answer.code == "journal_unavailable"
+
+    virtual.run(main, 15)

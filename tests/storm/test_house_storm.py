@@ -235,3 +235,28 @@ def test_an_arbitrage_in_a_storm_with_deaths_in_it_is_left_flat(seed):
     # What no venue takes as an order is kept: less than their smallest, of some 10 USDT.
     assert abs(base) < Decimal("0.0002"), base
     assert not set(told) - TOLD, told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_strategies_on_one_pair_share_money_and_neither_is_left_with_a_leg():
+    async def main(world):
+        strategies = {name: {"kind": "arbitrage", "start": True} for name in ("one", "two")}
+        pace = Pace(updates_per_s=4, stray_ppm=2_500)
+        async with plot(world, pace=pace, fees_e8=TIERS, strategies=strategies) as home:
+            journal = Kept()
+            async with home.moved_in(journal.opened()):
+                await asyncio.sleep(120)
+                for name in strategies:
+                    home.trading.stop_strategy(name, "test")
+                await home.until(lambda: not home.engine.conduct.work, 60, "an end")
+                await asyncio.sleep(45)
+                told, *_ = accounted(home, {}, least=0)
+                crew = home.engine.crew.strategies
+                assert not set(told) - TOLD, told
+                finished = [crew[name].status()["cycles"] for name in strategies]
+                assert all(one["open"] == 0 for one in finished)
+                assert sum(one["finished"] for one in finished) > 2
+                return [one["finished"] for one in finished]
+
+    virtual.run(main, 4)
