@@ -1,6 +1,5 @@
 """Commands of a running router's clients: submit, cancel, orders, fills, positions, exposure."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,10 +173,8 @@ def cancel(state: Path | None, as_json: bool, order_id: str, *, everything: bool
             emit(found) if as_json else say(_cancelled(found["cancelled"]))
             return None
         order = client.cancel(order_id)
-        deadline = time.monotonic() + 5  # noqa: TID251 - a person waits
-        while not order.is_final and time.monotonic() < deadline:  # noqa: TID251
-            time.sleep(0.1)
-            order = client.order(order.id)
+        if not order.is_final:
+            order = client.wait(order.id, 5.0)
         emit(order.raw) if as_json else show_order(order)
         return None if order.is_final else Exit.UNKNOWN
 

@@ -23,7 +23,9 @@ TOLD_MAX = 1_000
 POLL_S = 0.1
 STEADY = 15  # polls
 
-SCOPES = ("read", "trade", "cancel", "risk", "admin")
+SCOPES = ("read", "trade", "cancel", "risk", "admin")  # whoever reads our state file is us
+TRADE = ("read", "trade", "cancel")  # what is printed
+THIS_RUN = "this run"  # keys of that name end with it
 
 
 def start(
@@ -143,7 +145,8 @@ async def _run(
     try:
         async with running(office, settings, state, port=port) as here:
             if as_json:
-                emit({"api": here.api, "key": here.key})
+                trade = office.trading.make_key(office.account, TRADE, THIS_RUN)[1]
+                emit({"api": here.api, "key": str(trade)})
             else:
                 _greet(office, here, state)
             if taken_up:
@@ -194,7 +197,10 @@ async def running(
     """The office with its API, found by clients here for as long as the block lasts."""
     async with office.running():
         app = make_app(office.face(), with_docs=settings.api.docs)
-        _, token = office.trading.make_key(office.account, SCOPES, "this run")
+        for old in office.engine.keyring.keys():
+            if old.name == THIS_RUN:
+                office.trading.revoke_key(old.key_id, "its run is over")
+        _, token = office.trading.make_key(office.account, SCOPES, THIS_RUN)
         listen = settings.api.port if port is None else port
         async with serve(
             app,

@@ -65,12 +65,24 @@ def answer_of(response: httpx.Response, *, as_text: bool = False) -> Any:
         found = None
     if response.is_success:
         return found
-    error = found.get("error", {}) if isinstance(found, dict) else {}
+    raise_error(found, response.status_code)
     raise ApiError(
-        str(error.get("code") or f"http_{response.status_code}"),
-        str(error.get("message") or f"the router answered {response.status_code}"),
-        str(error.get("fix") or ""),
+        f"http_{response.status_code}",
+        f"the router answered {response.status_code}",
+        "see that the address is a router's",
         response.status_code,
+    )
+
+
+def raise_error(found: Any, status: int = 0) -> None:
+    """Raise the `ApiError` that the router told, if this is one."""
+    if not isinstance(found, dict) or not isinstance(error := found.get("error"), dict):
+        return
+    raise ApiError(
+        str(error.get("code") or f"http_{status}"),
+        str(error.get("message") or f"the router answered {status}"),
+        str(error.get("fix") or ""),
+        status,
         error.get("details"),
     )
 

@@ -1,6 +1,8 @@
 """The client, waiting (`Client`) and not (`AsyncClient`): the same calls."""
 
+import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,12 +12,14 @@ import httpx
 import orjson
 
 from hean_router.client import calls
-from hean_router.client.calls import Call, NotRunning, Number
+from hean_router.client.calls import ApiError, Call, NotRunning, Number
 from hean_router.client.found import find, is_gone
 from hean_router.client.model import Fill, Order, fill_of, order_of
 from hean_router.domain.errors import CommandError, HeanError
 
 TIMEOUT_S = 10.0
+POLL_S = 0.05
+REFUSALS = range(4400, 4500)  # close codes of the router: bad key, refused, too slow, gone
 _NOBODY = "see that it runs: hean run, or hean demo"
 
 
@@ -139,6 +143,15 @@ class Client(_Base):
     def order(self, order_id: str, *, by: str | None = None) -> Order:
         """One order, by its id or (`by="client"`) by yours."""
         return order_of(self.call(calls.get(f"/v1/orders/{calls.part(order_id)}", by=by)))
+
+    def wait(self, order_id: str, timeout_s: float = 10.0) -> Order:
+        """The order once nothing of it can trade any more, or as it stands after that time."""
+        deadline = time.monotonic() + timeout_s  # noqa: TID251 - a program waits, on its own clock
+        while not (order := self.order(order_id)).is_final:
+            if time.monotonic() >= deadline:  # noqa: TID251
+                break
+            time.sleep(POLL_S)
+        return order
 
     def orders(self, **filters: Any) -> list[Order]:
         """Orders, newest first: filters status, symbol, strategy, since, limit, cursor."""
@@ -325,6 +338,15 @@ class AsyncClient(_Base):
         """One order, by its id or (`by="client"`) by yours."""
         return order_of(await self.call(calls.get(f"/v1/orders/{calls.part(order_id)}", by=by)))
 
+    async def wait(self, order_id: str, timeout_s: float = 10.0) -> Order:
+        """The order once nothing of it can trade any more, or as it stands after that time."""
+        deadline = time.monotonic() + timeout_s  # noqa: TID251 - a program waits, on its own clock
+        while not (order := await self.order(order_id)).is_final:
+            if time.monotonic() >= deadline:  # noqa: TID251
+                break
+            await asyncio.sleep(POLL_S)
+        return order
+
     async def orders(self, **filters: Any) -> list[Order]:
         """Orders, newest first."""
         found = await self.call(calls.get("/v1/orders", **filters))
@@ -459,21 +481,35 @@ class AsyncClient(_Base):
     async def stream(self, *topics: str) -> AsyncIterator[dict[str, Any]]:
         """Events as they happen: orders, fills, risk, books:SYMBOL.
 
+        Each is `{"topic": …, "seq": …, "data": …}`; the first has the topic `ready`.  Raises
+        `ApiError` for a bad key or topic, and where we read too slowly; `NotRunning` where nobody
+        answers.
+
         Ends when it is cut, and is not taken up again by itself: what happened meanwhile would be
         missing unseen.  Open it again, and read what was missed with `iter_orders(since=…)` and
         `iter_fills(since=…)`.
         """
         from websockets.asyncio.client import connect
-        from websockets.exceptions import ConnectionClosed
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
         url = "ws" + self.api.removeprefix("http") + "/v1/stream"
-        async with connect(url, proxy=None, additional_headers=self._headers) as socket:
-            await socket.send(orjson.dumps({"subscribe": list(topics)}).decode())
-            try:
+        ask = {"op": "subscribe", "topics": list(topics)}
+        try:
+            async with connect(url, proxy=None, additional_headers=self._headers) as socket:
+                await socket.send(orjson.dumps(ask).decode())
                 async for message in socket:
-                    yield orjson.loads(message)
-            except ConnectionClosed:
-                return
+                    found = orjson.loads(message)
+                    if found.get("topic") == "error":
+                        found = {"error": found["data"]}
+                    calls.raise_error(found)
+                    yield found
+        except ConnectionClosed as end:
+            closed = end.rcvd
+            if closed is not None and closed.code in REFUSALS:
+                code, _, why = closed.reason.partition(": ")
+                raise ApiError(code, why or code, status=closed.code) from None
+        except (OSError, InvalidHandshake) as fault:
+            raise NotRunning(f"no stream at {url}: {fault}", _NOBODY) from None
 
 
 __all__ = ["AsyncClient", "Client", "Number"]
