@@ -175,7 +175,9 @@ class Rig:
         self.router = Child(self.folder, "router", words, {**self.env, **(env or {})})
         first = self.router.first_line()
         assert "api" in first, first
-        self.api, self.key = first["api"], first["key"]
+        # What is printed may trade; what the state file holds may do everything.
+        here = json.loads((self.state / "router.json").read_text())
+        self.api, self.key = first["api"], here["key"]
 
     def start_router_in_vain(self, why: str) -> None:
         """It must not start, and must say why."""
