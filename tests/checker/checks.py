@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import accumulate
 
 from tests.checker.router_side import (
     FINAL,
@@ -18,13 +17,11 @@ from tests.checker.router_side import (
     Api,
     ApiParent,
     JournalRow,
-    chained,
 )
 from tests.checker.venue_logs import EXACT, ZERO, Fill, Order, VenueLog, total
 
 KEY_LEN, PARENT_AT = 17, slice(4, 12)  # h, 3 of the installation, 8 parent, 3 number, 2 attempt
 _LETTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyz")
-CLOCKS_NS = 50_000_000  # how far clocks of two processes on one machine may be apart
 
 
 @dataclass
@@ -118,12 +115,12 @@ def client_id_decodes(history: History) -> Iterator[str]:
     for order in history.orders:
         key = order.client_id
         if len(key) != KEY_LEN or not set(key) <= _LETTERS or key[0] != "h":
-            yield f"{_name(order)}: client id {key!r} is none of ours"
+            yield f"{name_of(order)}: client id {key!r} is none of ours"
             continue
         tags.add(key[1:4])
         found = history.api.children.get(key)
         if found is not None and found[0].id != key[PARENT_AT]:
-            yield f"{_name(order)}: {key} names parent {key[PARENT_AT]}, it is of {found[0].id}"
+            yield f"{name_of(order)}: {key} names parent {key[PARENT_AT]}, it is of {found[0].id}"
     if len(tags) > 1:
         yield f"one installation has several tags: {', '.join(sorted(tags))}"
 
@@ -134,7 +131,7 @@ def no_order_without_parent(history: History) -> Iterator[str]:
     for order in history.orders:
         found = history.api.children.get(order.client_id)
         if found is None:
-            yield f"{_name(order)}: the API shows no child {order.client_id!r}"
+            yield f"{name_of(order)}: the API shows no child {order.client_id!r}"
             continue
         parent, child = found
         for what, here, there in (
@@ -146,9 +143,9 @@ def no_order_without_parent(history: History) -> Iterator[str]:
             ("price", order.px, child.px),
         ):
             if here != there:
-                yield f"{_name(order)}: {what} {here} at the venue, {there} in child {child.key}"
+                yield f"{name_of(order)}: {what} {here} at the venue, {there} in child {child.key}"
         if child.venue_order_id not in {"", order.order_id}:
-            yield f"{_name(order)}: child {child.key} says it is {child.venue_order_id}"
+            yield f"{name_of(order)}: child {child.key} says it is {child.venue_order_id}"
 
 
 @check
@@ -156,7 +153,7 @@ def nothing_doubled(history: History) -> Iterator[str]:
     """[I11, I37] No two orders, children or parents of one name, and nothing sent twice."""
     for key, orders in history.at_venue().items():
         if len(orders) > 1:
-            yield f"client id {key!r} came {len(orders)} times: {', '.join(map(_name, orders))}"
+            yield f"client id {key!r} came {len(orders)} times: {', '.join(map(name_of, orders))}"
     at_venue = history.at_venue()
     refused = Counter(
         (log.venue, refusal.client_id)
@@ -176,7 +173,7 @@ def nothing_doubled(history: History) -> Iterator[str]:
             yield f"client_order_id {name} of {account} made {n} parents"
     trades = Counter(fill.name for fill in history.api.fills)
     yield from (
-        f"the API counts fill {_trade(name)} {n} times" for name, n in trades.items() if n > 1
+        f"the API counts fill {trade_of(name)} {n} times" for name, n in trades.items() if n > 1
     )
 
 
@@ -189,11 +186,11 @@ def nothing_lost(history: History) -> Iterator[str]:
         if child.status in STOOD and not orders:
             yield f"child {key} is {child.status}, and {child.venue} never saw it"
         if child.status in NEVER_STOOD and any(_stood(order) for order in orders):
-            yield f"child {key} is {child.status}, and {child.venue} had it: {_name(orders[0])}"
+            yield f"child {key} is {child.status}, and {child.venue} had it: {name_of(orders[0])}"
         if child.status in {"canceled", "expired"} and any(order.leaves for order in orders):
-            yield f"child {key} is {child.status}, and {_name(orders[0])} is open"
+            yield f"child {key} is {child.status}, and {name_of(orders[0])} is open"
         if child.status == "filled" and any(order.ended_ns is not None for order in orders):
-            yield f"child {key} is filled, and {_name(orders[0])} ended before it was"
+            yield f"child {key} is filled, and {name_of(orders[0])} ended before it was"
     names = {parent.client_order_id for parent in history.api.parents}
     for name in history.api.submitted:
         if name not in names:
@@ -216,17 +213,17 @@ def fills_agree(history: History) -> Iterator[str]:
     client_ids = {(order.venue, order.order_id): order.client_id for order in history.orders}
     for name, fill in theirs.items():
         if (told := ours.get(name)) is None:
-            yield f"fill {_trade(name)} of {fill.qty} is lost: the API does not show it"
+            yield f"fill {trade_of(name)} of {fill.qty} is lost: the API does not show it"
             continue
         for what in ("side", "px", "qty", "fee", "fee_asset", "maker"):
             here, there = getattr(fill, what), getattr(told, what)
             if here != there:
-                yield f"fill {_trade(name)}: {what} {here} at the venue, {there} at the API"
+                yield f"fill {trade_of(name)}: {what} {here} at the venue, {there} at the API"
         key = client_ids[fill.venue, fill.order_id]
         if history.api.fill_child[name] != (key[PARENT_AT], key):
-            yield f"fill {_trade(name)} is of {key}, the API says {history.api.fill_child[name]}"
+            yield f"fill {trade_of(name)} is of {key}, the API says {history.api.fill_child[name]}"
     for name in ours.keys() - theirs.keys():
-        yield f"fill {_trade(name)} of {ours[name].qty} is invented: no venue made it"
+        yield f"fill {trade_of(name)} of {ours[name].qty} is invented: no venue made it"
 
 
 @check
@@ -307,7 +304,7 @@ def never_overcommitted(history: History) -> Iterator[str]:
             if committed > parent.qty:
                 yield (
                     f"parent {parent.id}: {committed} was filled or open of {parent.qty} "
-                    f"when {_name(order)} came"
+                    f"when {name_of(order)} came"
                 )
                 break
 
@@ -323,14 +320,14 @@ def terms_honoured(history: History) -> Iterator[str]:
             if order.venue in parent.exclude or (
                 parent.include and order.venue not in parent.include
             ):
-                yield f"parent {parent.id}: {_name(order)} is at a venue that was not to be used"
+                yield f"parent {parent.id}: {name_of(order)} is at a venue that was not to be used"
             if parent.post_only and not order.post_only:
-                yield f"parent {parent.id} is post-only, {_name(order)} is not"
+                yield f"parent {parent.id} is post-only, {name_of(order)} is not"
         for fill in fills:
             if _beyond(parent, fill):
                 yield f"parent {parent.id}: {parent.side} at {fill.px}, limit {parent.limit_px}"
             if parent.post_only and not fill.maker:
-                yield f"parent {parent.id} is post-only and took: {_trade(fill.name)}"
+                yield f"parent {parent.id} is post-only and took: {trade_of(fill.name)}"
         quote = total(EXACT.multiply(fill.px, fill.qty) for fill in fills)
         # A sale may find better prices than it was planned with; a purchase never spends more.
         if parent.quote_qty is not None and parent.side == "buy" and quote > parent.quote_qty:
@@ -392,7 +389,7 @@ def nothing_open(history: History) -> Iterator[str]:
     """[I7] At the end no order is open, locked, reserved or unknown."""
     for order in history.orders:
         if order.leaves:
-            yield f"{_name(order)} is open with {order.leaves}"
+            yield f"{name_of(order)} is open with {order.leaves}"
     for log in history.logs.values():
         for account in sorted(log.opening):
             for asset, (_, locked) in sorted(log.last_held(account).items()):
@@ -411,187 +408,13 @@ def nothing_open(history: History) -> Iterator[str]:
             yield f"{venue} {account}: {reserved} {asset} is reserved for nothing"
 
 
-# ------------------------------------------------------------------------- discipline
-
-
-@check
-def kill_switch_holds(history: History) -> Iterator[str]:
-    """[I22, I23] While the kill switch was on, only what brings a position nearer to nothing came.
-
-    All of it filled, and whatever else was open with it, the position must not change its sign.
-    """
-    for killed in history.api.killed:
-        for order in history.orders:
-            if not killed.from_ns + CLOCKS_NS < order.arrived_ns < killed.to_ns - CLOCKS_NS:
-                continue
-            position, open_ = _stood_at(history, order)
-            qty = order.filled if order.qty is None else order.qty
-            reduces = position > 0 if order.side == "sell" else position < 0
-            if not reduces or EXACT.add(qty, open_) > abs(position):
-                yield (
-                    f"{_name(order)} came while the kill switch was on: {order.side} {qty} with "
-                    f"{open_} open and a position of {position}"
-                )
-
-
-def _stood_at(history: History, order: Order) -> tuple[Decimal, Decimal]:
-    """When it came: its account's position in its symbol, and what else was open on its side."""
-    position = open_ = ZERO
-    base = order.symbol.partition("/")[0]
-    for other in history.orders:
-        if (other.account, other.symbol) != (order.account, order.symbol) or other is order:
-            continue
-        before = [fill for fill in other.fills if fill.time_ns < order.arrived_ns]
-        for fill in before:
-            position = EXACT.add(position, fill.qty if fill.side == "buy" else -fill.qty)
-            if fill.fee_asset == base:
-                position = EXACT.subtract(position, fill.fee)
-        over = other.ended_ns is not None and other.ended_ns <= order.arrived_ns
-        if other.side == order.side and other.arrived_ns < order.arrived_ns and not over:
-            left = ZERO if other.qty is None else other.qty
-            open_ = EXACT.add(open_, EXACT.subtract(left, total(fill.qty for fill in before)))
-    return position, open_
-
-
-@check
-def limits_held(history: History) -> Iterator[str]:
-    """[I20] At no instant were more orders open, and none was larger, than was allowed."""
-    limits = history.api.limits
-    largest = limits.get("order_quote")
-    scopes: dict[tuple[str, str], list[Order]] = {}
-    for order in history.orders:
-        scopes.setdefault(("open_orders_venue", f"{order.venue} {order.account}"), []).append(order)
-        scopes.setdefault(("open_orders_account", order.account), []).append(order)
-        px = order.px or max((fill.px for fill in order.fills), default=ZERO)
-        worth = EXACT.multiply(px, order.filled if order.qty is None else order.qty)
-        if largest is not None and worth > largest:
-            yield f"{_name(order)} is worth {worth}, {largest} is allowed"
-    for (name, where), orders in scopes.items():
-        most = _most_open(orders)
-        if name in limits and most > limits[name]:
-            yield f"{where}: {most} orders were open at once, {limits[name]} are allowed"
-
-
-def _most_open(orders: list[Order]) -> int:
-    """How many of them stood at the same time."""
-    changes = []
-    for order in orders:
-        last_ns = order.fills[-1].time_ns if order.fills and not order.leaves else None
-        over_ns = order.ended_ns if order.ended_ns is not None else last_ns
-        if over_ns != order.arrived_ns:  # else it never stood
-            changes.append((order.arrived_ns, 1))
-            if over_ns is not None:
-                changes.append((over_ns, -1))
-    return max(accumulate(change for _, change in sorted(changes)), default=0)
-
-
-@check
-def rates_held(history: History) -> Iterator[str]:
-    """[I24] No venue got more orders from an account in any window than it allows."""
-    for venue, (limit, window_ms) in history.api.rates.items():
-        log = history.logs[venue]
-        arrivals: dict[str, list[int]] = {}
-        for order in log.orders.values():
-            arrivals.setdefault(order.account, []).append(order.arrived_ns)
-        for refusal in log.refusals:
-            if refusal.client_id:
-                arrivals.setdefault(refusal.account, []).append(refusal.time_ns)
-        for account, times in arrivals.items():
-            times.sort()
-            for first, last in zip(times, times[limit:], strict=False):
-                if last - first < window_ms * 1_000_000:
-                    yield f"{venue} {account}: more than {limit} orders within {window_ms} ms"
-                    break
-
-
-# ------------------------------------------------------------------------- the journal
-
-
-def _proven(rows: list[JournalRow]) -> tuple[list[JournalRow], str]:
-    """The rows that the chain proves, and why it goes no further."""
-    before = bytes(32)
-    for number, row in enumerate(rows):
-        if row.seq != number + 1:
-            return rows[:number], f"row {number + 1} is missing: {row.seq} is in its place"
-        before = chained(before, row.seq, row.kind, row.body)
-        if before != row.hash:
-            return rows[:number], f"row {row.seq} ({row.kind}) is not what was written"
-    return rows, ""
-
-
-@check
-def journal_chained(history: History) -> Iterator[str]:
-    """[I13] Rows are numbered from 1 without a gap, each hash covers the row before it."""
-    _, why = _proven(history.journal or [])
-    if why:
-        yield why
-
-
-@check
-def intent_before_order(history: History) -> Iterator[str]:
-    """[I9] Whatever came to a venue had its intent on disk before, once, with the same terms."""
-    if history.journal is None:
-        return
-    rows: dict[str, list[JournalRow]] = {}
-    for row in _proven(history.journal)[0]:
-        if row.kind == "child_intended":
-            rows.setdefault(row.data["key"], []).append(row)
-    arrivals = [(one.venue, one.client_id, one.arrived_ns) for one in history.orders]
-    arrivals += [
-        (log.venue, one.client_id, one.time_ns)
-        for log in history.logs.values()
-        for one in log.refusals
-        if one.client_id
-    ]
-    for venue, key, at_ns in arrivals:
-        found = rows.get(key, [])
-        if len(found) != 1:
-            yield f"{venue} got {key!r}, the journal has {len(found)} intents of it"
-            continue
-        data = found[0].data
-        if data["venue"] != venue:
-            yield f"{venue} got {key}, which was meant for {data['venue']}"
-        if found[0].at_ns > at_ns + CLOCKS_NS:
-            late_ms = (found[0].at_ns - at_ns) // 1_000_000
-            yield f"{venue} got {key} {late_ms} ms before its intent was written"
-
-
-@check
-def journal_agrees(history: History) -> Iterator[str]:
-    """[I11] The journal has each fill once and each parent that the API shows, and no other."""
-    if history.journal is None:
-        return
-    fills = Counter()
-    parents = Counter()
-    children = set()
-    for row in _proven(history.journal)[0]:
-        data = row.data if row.kind in {"filled", "parent_placed", "child_intended"} else None
-        if row.kind == "filled":
-            fills[data["venue"], data["account"], data["symbol"], data["trade_id"]] += 1
-        elif row.kind == "parent_placed":
-            parents[data["parent"]] += 1
-        elif row.kind == "child_intended":
-            children.add(data["key"])
-    theirs = {fill.name for fill in history.fills if fill.account in history.api.accounts}
-    for name in sorted(fills.keys() | theirs):
-        if fills[name] != (name in theirs):
-            yield f"fill {_trade(name)} is {fills[name]} times in the journal"
-    shown = {parent.id for parent in history.api.parents}
-    for parent_id in sorted(parents.keys() | shown):
-        if parents[parent_id] != (parent_id in shown):
-            there = "shown" if parent_id in shown else "not shown"
-            times = parents[parent_id]
-            yield f"parent {parent_id} is {times} times in the journal, {there} by the API"
-    for key in sorted(children ^ history.api.children.keys()):
-        where = "journal" if key in children else "API"
-        yield f"child {key} is only in the {where}"
-
-
-def _name(order: Order) -> str:
+def name_of(order: Order) -> str:
+    """As sentences call it."""
     return f"{order.venue} order {order.order_id}"
 
 
-def _trade(name: tuple[str, str, str, str]) -> str:
+def trade_of(name: tuple[str, str, str, str]) -> str:
+    """As sentences call it."""
     return " ".join(name)
 
 

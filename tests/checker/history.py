@@ -15,11 +15,13 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a program: the project's root is not where Python looks
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.checker import discipline
 from tests.checker.checks import CHECKS, History, run
 from tests.checker.router_side import read_api, read_journal
 from tests.checker.venue_logs import Unreadable, read_logs
 
 SHOWN = 50
+assert discipline.CLOCKS_NS  # imported for the checks that it enlists
 
 
 def read(logs: Path, api: Path, journal: Path | None = None) -> History:
