@@ -24,8 +24,27 @@ PAGE: Final = """<!doctype html>
 <script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script>
 </body></html>
 """
-START: Final = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", validatorUrl: null,
-  deepLinking: true, presets: [SwaggerUIBundle.presets.apis], persistAuthorization: false});
+# The packaged page reads OpenAPI 3.0 and no later; what we serve is 3.1.  For showing, the few
+# words that differ are put into the older ones; /openapi.json stays as it is.
+START: Final = """function older(of) {
+  if (Array.isArray(of)) return of.map(older);
+  if (of === null || typeof of !== "object") return of;
+  const out = {};
+  for (const [name, value] of Object.entries(of)) out[name] = older(value);
+  if (Array.isArray(out.anyOf) && out.anyOf.some((one) => one.type === "null")) {
+    const rest = out.anyOf.filter((one) => one.type !== "null");
+    delete out.anyOf;
+    if (rest.length === 1) Object.assign(out, rest[0]); else out.anyOf = rest;
+    out.nullable = true;
+  }
+  if ("const" in out) { out.enum = [out.const]; delete out.const; }
+  for (const [word, bound] of [["exclusiveMinimum", "minimum"], ["exclusiveMaximum", "maximum"]])
+    if (typeof out[word] === "number") { out[bound] = out[word]; out[word] = true; }
+  return out;
+}
+fetch("/openapi.json").then((answer) => answer.json()).then((spec) => SwaggerUIBundle({
+  spec: {...older(spec), openapi: "3.0.3"}, dom_id: "#swagger-ui", validatorUrl: null,
+  deepLinking: true, presets: [SwaggerUIBundle.presets.apis], persistAuthorization: false}));
 """
 
 router = APIRouter(include_in_schema=False)
