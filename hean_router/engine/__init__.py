@@ -3,6 +3,7 @@
 admission   may a parent be taken: sense, books, sizes, money, risk     -> ParentPlaced
 conduct     what a parent does next; routing: one round of it           -> Decided, ChildIntended
 desks       do we agree with the venues; opens and shuts their gates    -> BalancesSet, …
+hearing     what desks tell, taken in; what is to be asked of them, passed on
 crew        strategies: what they hear, and what they want
 safety      what becomes of a fault of our own: trading halts, cancels go
 engine      `step(event, now_ns)`: where they meet

@@ -10,19 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
-from hean_router.domain.desk import (
-    DeskStanding,
-    FeesSeen,
-    NonceMoved,
-    OrderSeen,
-    PermissionsSeen,
-    Sent,
-    StreamLost,
-)
 from hean_router.domain.errors import CommandError
-from hean_router.domain.instrument import Pair, VenueId
+from hean_router.domain.instrument import Pair
 from hean_router.domain.limits import RiskLimits
-from hean_router.domain.order import OrderReport, OrderState
 from hean_router.domain.record import (
     ChildIntended,
     ChildRejected,
@@ -39,12 +29,9 @@ from hean_router.domain.record import (
     StrategyNoted,
     StrategySet,
 )
-from hean_router.domain.venue import Fees
 from hean_router.engine.admission import admit
 from hean_router.engine.command import (
     Answer,
-    AskDesk,
-    CancelOrder,
     Placed,
     Refused,
     Step,
@@ -72,10 +59,11 @@ from hean_router.engine.event import (
     StopStrategy,
     Submit,
 )
+from hean_router.engine.hearing import Hearing
 from hean_router.engine.keyring import KeyRing
 from hean_router.engine.safety import Safety
 from hean_router.engine.world import Policy, World
-from hean_router.oms import Orders, Parent, Question, Resolver, intake
+from hean_router.oms import Orders, Parent, Resolver
 from hean_router.portfolio import Ledger
 from hean_router.risk import Risk
 from hean_router.strategy import contract
@@ -106,6 +94,7 @@ class Engine:
         self.safety = Safety(self.core, self.conduct)
         self.crew = Crew(self.core, strategies, strategy_params)
         self.resolver = Resolver(self.core.oms, world.visibility_ns)
+        self.hearing = Hearing(self.core, self.conduct, self.desks, self.resolver)
         self.opened: Opened | None = None
         self._touched: dict[str, None] = {}  # parents that this step's rows are about
         self._seen = 0  # rows of this step that have been reacted to
@@ -205,7 +194,7 @@ class Engine:
             case Submit():
                 return self._submit(event)
             case DeskTold():
-                self._desk(event)
+                self.hearing.heard(event)
             case BooksMoved(pairs=pairs):
                 self._books(pairs)
             case Due():
@@ -226,7 +215,7 @@ class Engine:
             case JournalBack():
                 self._journal_back()
             case DeskFailed():
-                self._desk_failed(event)
+                self.hearing.desk_failed(event)
             case StartStrategy() | StopStrategy():
                 return self._strategy(event)
             case AddKey():
@@ -310,99 +299,6 @@ class Engine:
         for parent_id in self.conduct.work:
             self.core.wake(self.core.now_ns, parent_id)
 
-    # ------------------------------------------------------------------------- desks
-
-    def _desk(self, told: DeskTold) -> None:
-        core, venue, account, event = self.core, told.venue, told.account, told.event
-        if (venue, account) not in core.desks:
-            return
-        match event:
-            case DeskStanding():
-                self.desks.standing(venue, account, event)
-                return
-            case NonceMoved():
-                self.desks.nonces(venue, account, event)
-                return
-            case FeesSeen() | PermissionsSeen() | Sent():
-                return  # the shell's
-            case StreamLost():
-                self.desks.lost(venue, account, event)
-            case _:
-                pass
-        before = len(core.rows)
-        for row in intake(core.oms, venue, account, event, core.now_ns, fees=self._fees_of):
-            core.write(row)
-        for row in self.resolver.saw(venue, account, event, core.now_ns):
-            core.write(row)
-        if len(core.rows) > before:
-            core.desks[venue, account].active_ns = core.now_ns
-        if isinstance(event, OrderSeen) and event.report is not None:
-            self._still_open(event.key, event.report, event.asked_ns)
-        self.desks.answered(venue, account, event)
-
-    def _still_open(self, key: str, report: OrderReport, asked_ns: int) -> None:
-        """A cancel was answered by "no such order", and there it is: say it again."""
-        child = self.core.oms.children.get(key)
-        if child is None or not child.is_live or child.cancel_answer != "GONE":
-            return
-        if report.state is OrderState.OPEN and asked_ns > (child.cancel_answered_ns or 0):
-            self.conduct.cancel_child(child, "it is open still")
-
-    def _fees_of(self, venue: str, _account: str, symbol: str) -> Fees | None:
-        """The rates we plan with: what a fill was charged is compared with them."""
-        book = self.core.world.book(Pair.parse(symbol))
-        return None if book is None else book.fees().get(VenueId(venue))
-
-    def _desk_failed(self, event: DeskFailed) -> None:
-        core = self.core
-        core.write(
-            Incident(
-                at_ns=core.now_ns,
-                what="desk_failed",
-                text=event.why,
-                venue=event.venue,
-                account=event.account,
-                subject=event.key,
-            )
-        )
-
-    def _ask(self, question: Question) -> None:
-        core = self.core
-        of = core.instrument(question.venue, Pair.parse(question.symbol))
-        if of is None:
-            return
-        child = core.oms.children.get(question.key)
-        health = core.desks.get((question.venue, question.account))
-        if health is None:
-            return  # an account that is configured no more
-        if question.what == "cancel":
-            if child is not None and child.is_live:
-                self.conduct.cancel_child(child, "asked again")
-            elif child is not None:  # it should not be there at all
-                core.commands.append(
-                    CancelOrder(
-                        venue=child.venue,
-                        account=child.account,
-                        instrument=of,
-                        key=child.key,
-                        venue_order_id=child.venue_order_id,
-                    )
-                )
-            return
-        if not health.began_ns:
-            return  # it has not stood yet: what it may ask for, it needs for that
-        core.commands.append(
-            AskDesk(
-                venue=question.venue,
-                account=question.account,
-                what=question.what,
-                instrument=of,
-                key=question.key,
-                venue_order_id=child.venue_order_id if child is not None else "",
-                since_ns=question.since_ns,
-            )
-        )
-
     # ------------------------------------------------------------------------- books, time
 
     def _books(self, pairs: tuple[Pair, ...]) -> None:
@@ -422,7 +318,7 @@ class Engine:
                 self._tell(self.crew.strategies[subject], contract.Woke())
         if core.now_ns >= self.resolver.wake_at_ns:
             for question in self.resolver.due(core.now_ns):
-                self._ask(question)
+                self.hearing.ask(question)
         self.desks.due()
 
     # ------------------------------------------------------------------------- reactions

@@ -1,0 +1,122 @@
+"""What desks tell, taken in; what is to be asked of them, passed on."""
+
+from hean_router.domain.desk import (
+    DeskStanding,
+    FeesSeen,
+    NonceMoved,
+    OrderSeen,
+    PermissionsSeen,
+    Sent,
+    StreamLost,
+)
+from hean_router.domain.instrument import Pair, VenueId
+from hean_router.domain.order import OrderReport, OrderState
+from hean_router.domain.record import Incident
+from hean_router.domain.venue import Fees
+from hean_router.engine.command import AskDesk, CancelOrder
+from hean_router.engine.conduct import Conduct
+from hean_router.engine.core import Core
+from hean_router.engine.desks import Desks
+from hean_router.engine.event import DeskFailed, DeskTold
+from hean_router.oms import Question, Resolver, intake
+
+
+class Hearing:
+    """Between the desks and the order management."""
+
+    def __init__(self, core: Core, conduct: Conduct, desks: Desks, resolver: Resolver) -> None:
+        self.core, self.conduct, self.desks, self.resolver = core, conduct, desks, resolver
+
+    def heard(self, told: DeskTold) -> None:
+        """Take in what a desk told: rows first, then what follows from them for the desk."""
+        core, venue, account, event = self.core, told.venue, told.account, told.event
+        if (venue, account) not in core.desks:
+            return
+        match event:
+            case DeskStanding():
+                self.desks.standing(venue, account, event)
+                return
+            case NonceMoved():
+                self.desks.nonces(venue, account, event)
+                return
+            case FeesSeen() | PermissionsSeen() | Sent():
+                return  # the shell's
+            case StreamLost():
+                self.desks.lost(venue, account, event)
+            case _:
+                pass
+        before = len(core.rows)
+        for row in intake(core.oms, venue, account, event, core.now_ns, fees=self._fees_of):
+            core.write(row)
+        for row in self.resolver.saw(venue, account, event, core.now_ns):
+            core.write(row)
+        if len(core.rows) > before:
+            core.desks[venue, account].active_ns = core.now_ns
+        if isinstance(event, OrderSeen) and event.report is not None:
+            self._still_open(event.key, event.report, event.asked_ns)
+        self.desks.answered(venue, account, event)
+
+    def _still_open(self, key: str, report: OrderReport, asked_ns: int) -> None:
+        """A cancel was answered by "no such order", and there it is: say it again."""
+        child = self.core.oms.children.get(key)
+        if child is None or not child.is_live or child.cancel_answer != "GONE":
+            return
+        if report.state is OrderState.OPEN and asked_ns > (child.cancel_answered_ns or 0):
+            self.conduct.cancel_child(child, "it is open still")
+
+    def _fees_of(self, venue: str, _account: str, symbol: str) -> Fees | None:
+        """The rates we plan with: what a fill was charged is compared with them."""
+        book = self.core.world.book(Pair.parse(symbol))
+        return None if book is None else book.fees().get(VenueId(venue))
+
+    def desk_failed(self, event: DeskFailed) -> None:
+        """A row that says so; what it was about is asked about."""
+        core = self.core
+        core.write(
+            Incident(
+                at_ns=core.now_ns,
+                what="desk_failed",
+                text=event.why,
+                venue=event.venue,
+                account=event.account,
+                subject=event.key,
+            )
+        )
+
+    def ask(self, question: Question) -> None:
+        """Pass a question on to its desk."""
+        core = self.core
+        of = core.instrument(question.venue, Pair.parse(question.symbol))
+        if of is None:
+            return
+        child = core.oms.children.get(question.key)
+        health = core.desks.get((question.venue, question.account))
+        if health is None:
+            return  # an account that is configured no more
+        if question.what == "cancel":
+            if child is not None and child.is_live:
+                self.conduct.cancel_child(child, "asked again")
+            elif child is not None:  # it should not be there at all
+                core.commands.append(
+                    CancelOrder(
+                        venue=child.venue,
+                        account=child.account,
+                        instrument=of,
+                        key=child.key,
+                        venue_order_id=child.venue_order_id,
+                    )
+                )
+            return
+        if not health.began_ns:
+            return  # it has not stood yet: what it may ask for, it needs for that
+        core.commands.append(
+            AskDesk(
+                venue=question.venue,
+                account=question.account,
+                what=question.what,
+                instrument=of,
+                key=question.key,
+                venue_order_id=child.venue_order_id if child is not None else "",
+                since_ns=question.since_ns,
+            )
+        )
