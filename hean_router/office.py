@@ -30,7 +30,7 @@ from hean_router.portfolio import exposure
 from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.clock_offset import ClockOffset
 from hean_router.runtime.http import Http
-from hean_router.runtime.limits import Limits
+from hean_router.runtime.limits import KeyLimits, Limits
 from hean_router.runtime.order_budget import scaled
 from hean_router.runtime.order_desk import NativeDesk
 from hean_router.runtime.paper_desk import PaperDesk
@@ -175,6 +175,7 @@ class Office:
             raise ConfigError(f"{target.venue} is only looked at: it takes no orders here")
         factor = limits_factor(target.limits)
         spec = scaled(connector.spec, factor)
+        shared = self.router.limits.setdefault(target.venue, Limits(spec, self.clock))
         http = Http(
             spec,
             target.hosts,
@@ -182,7 +183,7 @@ class Office:
             self._connector,
             spec.headers.get(target.env),
             direct=target.env == "sim",
-            limits=self.router.limits.setdefault(target.venue, Limits(spec, self.clock)),
+            limits=KeyLimits(shared, spec, self.clock),
         )
         self._https.append(http)
         return NativeDesk(

@@ -38,6 +38,7 @@ SPEC = kit.VenueSpec(
         # Not counted there but by the engine (`orders.LIMITS`); clients pace them like this.
         "trade": kit.RateLimit(10, 1_000),
     },
+    by_key=frozenset({"private", "trade"}),
     connects=kit.RateLimit(150, 600_000),
     # No number is published; clients send about 20 a second.
     frames=kit.RateLimit(20, 1_000),

@@ -241,7 +241,7 @@ class Feed(kit.FeedCodec):
         return (kit.Notice(kind, text, listed.instrument if listed else None),)
 
     def _told_depth(self, depth: int, req_id: object) -> int:
-        """An acknowledged depth; 0 where it does not say.  Books are cut to it: no other will do."""
+        """An acknowledged depth; 0 where it does not say.  Books are cut to it, so it must fit."""
         ours = isinstance(req_id, int) and req_id in self._asked
         if depth not in (0, self.depth) if ours else depth not in (0, *DEPTHS):
             raise ValueError(f"a book of depth {depth}")

@@ -197,7 +197,8 @@ async def running(
     """The office with its API, found by clients here for as long as the block lasts."""
     async with office.running():
         app = make_app(office.face(), with_docs=settings.api.docs)
-        for old in office.engine.keyring.keys():
+        olds = office.engine.keyring.keys()
+        for old in olds:
             if old.name == THIS_RUN:
                 office.trading.revoke_key(old.key_id, "its run is over")
         _, token = office.trading.make_key(office.account, SCOPES, THIS_RUN)

@@ -63,6 +63,7 @@ class VenueSpec(Struct, frozen=True, kw_only=True):
     session_max_ms: int = 0  # the venue closes a socket at this age; 0 = no limit documented
     docs: str = ""  # where the facts come from
     headers: Mapping[str, Mapping[str, str]] = {}
+    by_key: frozenset[str] = frozenset()  # of `rest_limits`: counted by key, not by address
 
     def host(self, hosts: Mapping[str, str], part: Part, name: str) -> str:
         """URL `name` for `part` out of one environment's `hosts`; the part's own comes first.

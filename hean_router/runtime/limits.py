@@ -106,6 +106,29 @@ class Limits:
                 gate.block(until_ns, why)
 
 
+class KeyLimits(Limits):
+    """What a venue lets one key do from this address: its own counters, and the shared ones."""
+
+    def __init__(self, shared: Limits, spec: VenueSpec, clock: Callable[[], int]) -> None:
+        super().__init__(spec, clock)
+        self._shared = shared
+
+    def rest(self, url: str, bucket: str) -> Gate:
+        """The key's own gate where the venue counts `bucket` by key, else everybody's."""
+        if bucket in self._spec.by_key:
+            return super().rest(url, bucket)
+        return self._shared.rest(url, bucket)
+
+    def connects(self, url: str) -> Gate:
+        """Everybody's: sockets are counted by address."""
+        return self._shared.connects(url)
+
+    def ban(self, url: str, until_ns: int, why: str) -> None:
+        """An address that is shut out is so for every key."""
+        super().ban(url, until_ns, why)
+        self._shared.ban(url, until_ns, why)
+
+
 def _host(url: str) -> str:
     try:
         return urlsplit(url).netloc

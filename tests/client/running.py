@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import orjson
 
-from hean_router.client import Client, find, calls
+from hean_router.client import Client, calls, find
 
 HEAN = (sys.executable, "-m", "hean_router.cli")
 START_S = 60  # on a busy machine

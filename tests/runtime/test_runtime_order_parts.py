@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hean_router.domain.order import Limited
 from hean_router.domain.venue import RateLimit
 from hean_router.runtime.clock_offset import ClockOffset
+from hean_router.runtime.limits import KeyLimits, Limits
 from hean_router.runtime.order_budget import OrderBudget
 from hean_router.runtime.signing import BLOCK, NonceLane
+from hean_router.venue import registry
 from hean_router.venue.order_contract import OrderLimits
 
 SECOND, MS = 1_000_000_000, 1_000_000
@@ -193,3 +195,14 @@ def test_what_the_venue_limits_rests_and_the_other_kind_goes_on():
 def test_no_limits_at_all():
     budget = counters([SECOND], None)
     assert all(not budget.pay_order(BTC, by_rest=False) for _ in range(1_000))
+
+
+def test_what_a_venue_counts_by_key_is_shared_by_nobody_and_the_rest_by_all():
+    spec = registry.connector("kraken").spec
+    shared = Limits(spec, lambda: 0)
+    mine, yours = KeyLimits(shared, spec, lambda: 0), KeyLimits(shared, spec, lambda: 0)
+    url = "https://api.kraken.com"
+    assert mine.rest(url, "private") is not yours.rest(url, "private")
+    assert mine.rest(url, "private") is mine.rest(url, "private")
+    assert mine.rest(url, "rest") is yours.rest(url, "rest") is shared.rest(url, "rest")
+    assert mine.connects(url) is yours.connects(url) is shared.connects(url)
