@@ -65,6 +65,9 @@ def fits(of: Instrument, qty: int, px: Decimal) -> str:
         return f"worth less than its minimum of {of.min_notional}"
     if of.max_notional is not None and notional > of.max_notional:
         return f"worth more than its maximum of {of.max_notional}"
+    least, most = of.px_decimal(of.px_min), of.px_max
+    if px < least or (most is not None and px > of.px_decimal(most)):
+        return f"at {px}, outside the prices it takes"
     return ""
 
 

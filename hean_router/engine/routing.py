@@ -16,7 +16,7 @@ from hean_router.domain.scale import to_decimal
 from hean_router.domain.venue import Fees
 from hean_router.engine.command import PlaceOrder
 from hean_router.engine.core import Core
-from hean_router.engine.money import lot_qty, on_lot, reserve_of, spends, tick_px
+from hean_router.engine.money import fits, lot_qty, on_lot, reserve_of, spends, tick_px
 from hean_router.oms import Parent
 from hean_router.risk import Denied
 from hean_router.route import (
@@ -328,6 +328,9 @@ def intend(
     size, price = lot_qty(of, qty), tick_px(of, px, intent.side)
     if size <= 0 or price <= 0:
         return "nothing is left of it on the venue's lot and tick"
+    # The plan looks at what it expects to be filled at; venues look at the limit.
+    if why := fits(of, size, of.px_decimal(price)):
+        return f"{of.venue}: {why}"
     order = ChildOrder(
         key=key,
         account=intent.account,
