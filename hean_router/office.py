@@ -37,6 +37,7 @@ from hean_router.runtime.paper_desk import PaperDesk
 from hean_router.runtime.trading import MarketWorld, Trading
 from hean_router.store import Journal
 from hean_router.store.feeder import Feeder
+from hean_router.store.query import QueryStore
 from hean_router.store.schema import upgrade
 from hean_router.store.urls import JOURNAL_FILE, beside, read_url
 from hean_router.strategy import Arbitrage, Opportunity, ScanParams, Strategy, make, scan
@@ -206,10 +207,12 @@ class Office:
         self.metrics.standing = self._standing
         self.router.metrics.add(self.metrics)
         self.feeder: Feeder | None = None
+        self.query: QueryStore | None = None
         url = self.settings.query.url.get_secret_value()
         if self.state is not None and url != "off":
             self.store = read_url(url or beside(self.state / JOURNAL_FILE))
             self.feeder = Feeder(self.journal, self.store)
+            self.query = QueryStore(self.store)
 
     def _restore_paper(self) -> None:
         """What was resting, and what we had, when the last process ended."""
@@ -257,6 +260,8 @@ class Office:
                 self.trading.close()
                 for http in self._https:
                     await http.close()
+                if self.query is not None:
+                    await self.query.close()
                 self.journal.close()
 
     async def _run_desk(self, venue: str, account: str, desk: OrderDesk) -> None:
@@ -392,6 +397,7 @@ class Office:
             kpis=lambda account: self.figures.kpis(account, self.clock()),
             opportunities=self.opportunities,
             metrics=self.router.metrics.text,
+            store=self.query,
         )
 
     def opportunities(self, account: str) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ STATUS: Final[Mapping[str, int]] = {
     "no_budget": 503,
     "not_ready": 503,
     "preview_unavailable": 503,
+    "store_unavailable": 503,
 }
 REFUSED: Final = 422
 

@@ -13,6 +13,7 @@ from hean_router.domain.parent import Intent
 from hean_router.domain.record import Row
 from hean_router.engine import Engine, Placed, Refused
 from hean_router.runtime.market import Market
+from hean_router.store.query import QueryStore
 
 
 class Subscription(Protocol):
@@ -98,7 +99,8 @@ class Desk:
     """The router as the API sees it.
 
     `kpis` and `opportunities` answer for one account; each opportunity and figure is JSON's types.
-    `fills` must be told every row, those of the journal first.
+    `fills` must be told every row, those of the journal first.  `store` is the query store, where
+    there is one.
     """
 
     trading: Trading
@@ -108,6 +110,7 @@ class Desk:
     kpis: Callable[[str], Sequence[Any]] = lambda _account: ()
     opportunities: Callable[[str], Sequence[Mapping[str, Any]]] = lambda _account: ()
     metrics: Callable[[], bytes] = lambda: b""
+    store: QueryStore | None = None
 
     def marks(self) -> dict[str, tuple[Decimal, int]]:
         """Mid by symbol and when it was seen."""

@@ -1,12 +1,14 @@
 """Orders and fills.  Every search begins with an account."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from starlette.responses import Response
 
-from hean_router.api import views
+from hean_router.api import stored, views
 from hean_router.api.access import account_of
 from hean_router.api.errors import ApiError, answer, seen
 from hean_router.api.office import Desk
@@ -29,18 +31,26 @@ from hean_router.api.schemas import (
     SymbolIn,
     TimeIn,
 )
+from hean_router.domain.errors import CommandError, HeanError
 from hean_router.domain.parent import Intent, Status
 from hean_router.domain.record import Filled
 from hean_router.engine import Refused
 from hean_router.oms import Parent
+from hean_router.store.lines import Filter
+from hean_router.store.query import QueryStore
 
 routes = Routes("orders")
+STORE_S = 3.0  # a database that takes longer is as good as gone
 
 OrderBody = Annotated[OrderIn, body_of(OrderIn)]
 StrategyAsked = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
 SymbolAsked = Annotated[SymbolIn | None, Query()]
 SinceAsked = Annotated[TimeIn | None, Query(description="Not before; RFC 3339 with a zone.")]
 OrderId = Annotated[str, Path(min_length=1, max_length=64)]
+Source = Annotated[
+    Literal["memory", "store"],
+    Query(description="memory is never behind; store is the query tables, and may be a moment."),
+]
 By = Annotated[
     Literal["id", "client"], Query(description="Whether the path names our id or client_order_id.")
 ]
@@ -99,7 +109,26 @@ def refusal(refused: Refused) -> ApiError:
     return ApiError(refused.code, refused.reason, refused.fix, headers=headers)
 
 
-@routes.add("GET", "/v1/orders", "read", OrdersOut)
+def _store(desk: Desk) -> QueryStore:
+    if desk.store is None:
+        raise ApiError("store_unavailable", "there is no query store", "leave out source=store")
+    return desk.store
+
+
+@asynccontextmanager
+async def _asked() -> AsyncIterator[None]:
+    """A database that is gone or slow is told as such; orders do not know of it."""
+    try:
+        async with asyncio.timeout(STORE_S):
+            yield
+    except CommandError as fault:
+        raise ApiError("invalid_query", str(fault), fault.fix) from None
+    except (HeanError, TimeoutError) as fault:
+        why = str(fault) or f"no answer within {STORE_S:g} s"
+        raise ApiError("store_unavailable", why, "leave out source=store") from None
+
+
+@routes.add("GET", "/v1/orders", "read", OrdersOut, fails=(503,))
 async def list_orders(
     key: Key,
     desk: DeskIn,
@@ -107,11 +136,20 @@ async def list_orders(
     symbol: SymbolAsked = None,
     strategy: StrategyAsked = None,
     since: SinceAsked = None,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z]{8}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^([0-9a-z]{8}|[0-9]{1,19}[.])$")] = None,
     limit: Page = 100,
     account: AccountAsked = None,
+    source: Source = "memory",
 ) -> Response:
     """Orders, the latest first.  `next_cursor` goes into `cursor` for the next page."""
+    if source == "store":
+        which = Filter(
+            symbol=symbol or "",
+            strategy=strategy or "",
+            status=() if status is None else (status.value,),
+            since_ns=since,
+        )
+        return await _stored_orders(desk, account_of(key, account), which, cursor, limit)
     page: list[Parent] = []
     fits = _fits(symbol, strategy, status)
     for parent in _of_account(desk, account_of(key, account)):
@@ -129,6 +167,17 @@ async def list_orders(
             "next_cursor": page[-1].id if more else None,
         }
     )
+
+
+async def _stored_orders(
+    desk: Desk, account: str, which: Filter, cursor: str | None, limit: int
+) -> Response:
+    store = _store(desk)
+    async with _asked():
+        page = await store.orders(account, which, cursor=cursor or "", limit=limit)
+        found = [await stored.one(store, account, line.id, "id") for line in page.lines]
+    orders = [views.order(parent) for parent in found if parent is not None]
+    return answer({"orders": orders, "next_cursor": page.next or None})
 
 
 def _of_account(desk: Desk, account: str) -> Iterator[Parent]:
@@ -158,15 +207,30 @@ def _find(desk: Desk, account: str, order_id: str, by: str) -> Parent:
     parent = oms.parents.get(name) if name is not None else None
     # Another account's order is answered like one that never was.
     if parent is None or parent.intent.account != account:
-        raise ApiError("unknown_order", f"there is no order {seen(order_id)}", "see GET /v1/orders")
+        raise _no_order(order_id)
     return parent
 
 
-@routes.add("GET", "/v1/orders/{order_id}", "read", OrderOut, fails=(404,))
+def _no_order(order_id: str) -> ApiError:
+    return ApiError("unknown_order", f"there is no order {seen(order_id)}", "see GET /v1/orders")
+
+
+@routes.add("GET", "/v1/orders/{order_id}", "read", OrderOut, fails=(404, 503))
 async def get_order(
-    order_id: OrderId, key: Key, desk: DeskIn, by: By = "id", account: AccountAsked = None
+    order_id: OrderId,
+    key: Key,
+    desk: DeskIn,
+    by: By = "id",
+    account: AccountAsked = None,
+    source: Source = "memory",
 ) -> Response:
     """One order, with its children and the decisions behind them."""
+    if source == "store":
+        async with _asked():
+            found = await stored.one(_store(desk), account_of(key, account), order_id, by)
+        if found is None:
+            raise _no_order(order_id)
+        return answer(views.order(found))
     return answer(views.order(_find(desk, account_of(key, account), order_id, by)))
 
 
@@ -204,7 +268,7 @@ async def cancel_orders(
     return answer({"cancelled": done})
 
 
-@routes.add("GET", "/v1/fills", "read", FillsOut)
+@routes.add("GET", "/v1/fills", "read", FillsOut, fails=(503,))
 async def list_fills(
     key: Key,
     desk: DeskIn,
@@ -216,8 +280,23 @@ async def list_fills(
     cursor: Annotated[int | None, Query(ge=1, le=10**15)] = None,
     limit: Page = 100,
     account: AccountAsked = None,
+    source: Source = "memory",
 ) -> Response:
     """Trades, the latest first."""
+    if source == "store":
+        which = Filter(
+            symbol=symbol or "",
+            strategy=strategy or "",
+            venue=venue or "",
+            order=order_id or "",
+            since_ns=since,
+        )
+        whose, after = account_of(key, account), "" if cursor is None else f"{cursor}."
+        async with _asked():
+            lines = await _store(desk).fills(whose, which, cursor=after, limit=limit)
+        mark = lines.next.removesuffix(".") or None
+        rows = [views.fill(stored.fill_of(line)) for line in lines.lines]
+        return answer({"fills": rows, "next_cursor": mark})
 
     def fits(row: Filled) -> bool:
         return (

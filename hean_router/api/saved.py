@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from hean_router.api.stored import StoredChild, StoredParent
 from hean_router.book.sweep import EXACT, PRECISE
 from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.record import Decided
@@ -25,7 +26,7 @@ class Saved(Struct, frozen=True):
     qty: Decimal
 
 
-def saved(parent: Parent, against: Callable[[Decided], Decimal | None]) -> Saved:
+def saved(parent: Parent | StoredParent, against: Callable[[Decided], Decimal | None]) -> Saved:
     """Compare the fills of each round with that round's alternative, and add up.
 
     `against` is the alternative's all-in price per unit received or given.  Exact but for `bps`,
@@ -51,7 +52,7 @@ def saved(parent: Parent, against: Callable[[Decided], Decimal | None]) -> Saved
     return Saved(gain, PRECISE.divide(EXACT.multiply(gain, Decimal(10_000)), other), units)
 
 
-def _moved(child: Child, pair: Pair, side: Side) -> tuple[Decimal, Decimal] | None:
+def _moved(child: Child | StoredChild, pair: Pair, side: Side) -> tuple[Decimal, Decimal] | None:
     """Base received or given and quote paid or got, fees in; None for a fee in a third asset."""
     if any(fee for asset, fee in child.fees.items() if asset not in {pair.base, pair.quote}):
         return None

@@ -6,6 +6,7 @@ from typing import Any
 
 from hean_router.api.reading import time_out
 from hean_router.api.saved import saved
+from hean_router.api.stored import StoredChild, StoredParent
 from hean_router.book import ConsolidatedBook
 from hean_router.book.sweep import PRECISE
 from hean_router.domain.instrument import Instrument, Side
@@ -31,7 +32,7 @@ def average(notional: Decimal, qty: Decimal) -> str | None:
     return plain(PRECISE.divide(notional, qty)) if qty else None
 
 
-def child(one: Child) -> dict[str, Any]:
+def child(one: Child | StoredChild) -> dict[str, Any]:
     """A `ChildOut`."""
     return {
         "id": one.key,
@@ -77,7 +78,7 @@ def decision(row: Decided) -> dict[str, Any]:
     }
 
 
-def order(parent: Parent) -> dict[str, Any]:
+def order(parent: Parent | StoredParent) -> dict[str, Any]:
     """An `OrderOut`."""
     intent = parent.intent
     single = saved(parent, lambda row: row.single_px)
@@ -103,7 +104,7 @@ def order(parent: Parent) -> dict[str, Any]:
         "strategy": intent.strategy,
         "status": parent.status.value,
         "filled_quantity": plain(parent.filled),
-        "leaves_quantity": "0" if parent.ended is not None else plain(parent.leaves),
+        "leaves_quantity": _leaves(parent),
         "filled_quote": plain(parent.notional),
         "average_price": average(parent.notional, parent.filled),
         "fees": fees(parent.fees),
@@ -116,30 +117,23 @@ def order(parent: Parent) -> dict[str, Any]:
         "saved_vs_greedy_bps": text(greedy.bps),
         "decisions": [decision(row) for row in parent.decisions],
         "created_at": time_out(parent.at_ns),
-        "updated_at": time_out(updated_ns(parent)),
+        "updated_at": time_out(parent.updated_ns),
     }
 
 
-def _why(parent: Parent) -> str:
+def _leaves(parent: Parent | StoredParent) -> str:
+    ended = isinstance(parent, Parent) and parent.ended is not None
+    return "0" if ended else plain(parent.leaves)
+
+
+def _why(parent: Parent | StoredParent) -> str:
+    if isinstance(parent, StoredParent):
+        return parent.why
     if parent.ended is not None:
         return parent.ended.why
     if parent.cancel is not None:
         return parent.cancel.why
     return parent.decisions[-1].why if parent.decisions else ""
-
-
-def updated_ns(parent: Parent) -> int:
-    """When anything was last learned of it."""
-    times = [parent.at_ns]
-    times += [row.at_ns for row in (parent.cancel, parent.ended) if row is not None]
-    times += [row.at_ns for row in parent.decisions[-1:]]
-    for one in parent.children:
-        times += [
-            at_ns
-            for at_ns in (one.intended.at_ns, one.news_ns, one.ended_ns, one.cancel_ns)
-            if at_ns is not None
-        ]
-    return max(times)
 
 
 def fill(row: Filled) -> dict[str, Any]:

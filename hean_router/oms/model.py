@@ -136,6 +136,7 @@ class Parent:
         "notional",
         "placed",
         "qty",
+        "updated_ns",
     )
 
     def __init__(self, row: ParentPlaced) -> None:
@@ -144,6 +145,7 @@ class Parent:
         self.placed = row
         self.qty = row.qty
         self.at_ns = row.at_ns
+        self.updated_ns = row.at_ns  # the latest of all that was learned of it, by our clock
         self.filled = ZERO
         self.notional = ZERO
         self.fees: dict[str, Decimal] = {}
@@ -151,6 +153,10 @@ class Parent:
         self.decisions: list[Decided] = []
         self.cancel: ParentCancelAsked | None = None
         self.ended: ParentEnded | None = None
+
+    def learned(self, at_ns: int) -> None:
+        """Something was, at `at_ns`; a trade may be older than what named its order."""
+        self.updated_ns = max(self.updated_ns, at_ns)
 
     @property
     def leaves(self) -> Decimal:

@@ -60,8 +60,10 @@ class Orders:
 
     def __init__(self) -> None:
         self.tag = ""
+        self.tags: set[str] = set()  # and those before it: a journal put back got another
         self.epoch = 0
         self.parents: dict[str, Parent] = {}
+        self.by_account: dict[str, list[Parent]] = {}  # in the order in which they were placed
         self.children: dict[str, Child] = {}
         self.by_client: dict[tuple[str, str], str] = {}
         self.by_venue_id: dict[VenueOrder, str] = {}
@@ -117,8 +119,8 @@ class Orders:
         return keys.child_key(self.tag, parent_id, number, attempt)
 
     def key_of(self, text: str) -> bool:
-        """Whether `text` is a key that this installation may have made."""
-        return keys.is_ours(self.tag, text)
+        """Whether `text` is a key that this installation may have made, under any of its tags."""
+        return any(keys.is_ours(tag, text) for tag in self.tags)
 
     def find(self, venue: str, account: str, symbol: str, key: str, order_id: str) -> Child | None:
         """The child that a venue means, by our key or else by the venue's id; None if none is."""
@@ -136,14 +138,15 @@ class Orders:
         assert isinstance(row, Opened)
         assert len(row.tag) == keys.TAG_LEN, f"tag {row.tag!r}"
         assert keys.is_base36(row.tag), f"tag {row.tag!r}"
-        assert self.tag in {"", row.tag}, "a journal keeps its installation's tag"
         self.tag = row.tag
+        self.tags.add(row.tag)
         self.epoch = row.epoch
 
     def _placed(self, row: Row) -> None:
         assert isinstance(row, ParentPlaced)
         assert row.parent not in self.parents, f"parent {row.parent} placed twice"
         parent = self.parents[row.parent] = self.working[row.parent] = Parent(row)
+        self.by_account.setdefault(row.intent.account, []).append(parent)
         self.by_client[row.intent.account, row.intent.client_order_id] = parent.id
         if keys.is_base36(row.parent):
             self._last_parent = max(self._last_parent, int(row.parent, 36))
@@ -152,6 +155,7 @@ class Orders:
         assert isinstance(row, Decided)
         if (parent := self.parents.get(row.parent)) is not None:
             parent.decisions.append(row)
+            parent.learned(row.at_ns)
 
     def _cancel_asked(self, row: Row) -> None:
         assert isinstance(row, ParentCancelAsked)
@@ -159,6 +163,7 @@ class Orders:
             self._breach(row, row.parent, None, "no such parent")
         elif parent.cancel is None:  # the first reason stands
             parent.cancel = row
+            parent.learned(row.at_ns)
 
     def _ended(self, row: Row) -> None:
         assert isinstance(row, ParentEnded)
@@ -170,6 +175,7 @@ class Orders:
             assert child.settled, f"{row.parent} ended with {child.key} {child.status}"
         if parent.ended is None:
             parent.ended = row
+            parent.learned(row.at_ns)
             self.working.pop(parent.id, None)
 
     # --------------------------------------------------------------------- children
@@ -181,6 +187,7 @@ class Orders:
         assert row.key not in self.children, f"key {row.key} used twice"
         child = Child(row, parent)
         parent.children.append(child)
+        parent.learned(row.at_ns)
         self.children[row.key] = self.live[row.key] = self.touched[row.key] = child
         self.nameless.setdefault((row.venue, row.account, row.symbol), {})[row.key] = child
 
@@ -268,6 +275,7 @@ class Orders:
             child.cancel_ns = row.at_ns
             child.cancel_answer = ""
             child.cancel_answered_ns = None
+            child.parent.learned(row.at_ns)
             self.touched[child.key] = child
 
     def _cancel_answered(self, row: Row) -> None:
@@ -305,6 +313,7 @@ class Orders:
             self._breach(row, child.key, child, f"{child.status} cannot be: {learned.value}")
             return False
         self.touched[child.key] = child
+        child.parent.learned(row.at_ns)
         if status is child.status:
             return True
         was_live = child.is_live

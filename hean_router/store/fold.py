@@ -26,7 +26,7 @@ from hean_router.portfolio.positions import Position, effect_of
 from hean_router.store import tables as t
 
 # Of the rules below and of what the columns mean: tables made by another version are made anew.
-VERSION = 1
+VERSION = 2
 
 Line: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[Any, ...]
@@ -192,6 +192,8 @@ class Fold:
         )
         if order and order["ended_at"] is None and not order["cancelling"]:
             self._order(row.parent, row.at_ns, why=row.why)
+        else:
+            self._order(row.parent, row.at_ns)
 
     def _ended(self, row: r.ParentEnded) -> None:
         order = self._lines[t.orders].get((row.parent,))
@@ -203,7 +205,8 @@ class Fold:
         order = self._lines[t.orders].get((parent,))
         if order is None:
             return
-        order.update(values, updated_at=at_ns)
+        # A trade may be older than what named its order.
+        order.update(values, updated_at=max(at_ns, order["updated_at"]))
         order["status"] = _standing(order)
         self._put(t.orders, order)
 
@@ -264,7 +267,9 @@ class Fold:
             case r.ChildWithdrawn():
                 self._learn(child, Learned.WITHDRAWN, row.at_ns, row.why)
                 self._risk(seq, row.at_ns, child["account"], row.by, row.code, row.why, row.key)
-            case _:  # a cancel and its answer change nothing until the venue tells the end
+            case r.CancelIntended():  # changes nothing until the venue tells the end
+                self._order(child["parent"], row.at_ns)
+            case _:
                 pass
 
     def _reported(self, child: Line, row: r.ChildReported) -> None:
