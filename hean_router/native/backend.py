@@ -1,4 +1,6 @@
-"""The build: setuptools, and setuptools-rust where the compiled twin is to be made (PEP 517).
+"""The build (PEP 517): setuptools, and setuptools-rust where the compiled twin is to be made.
+
+`migrations/` goes into wheels and archives, inside the package.
 
 `HEAN_NATIVE=auto` makes it where there is a cargo and goes on without it when that fails,
 `require` lets the failure stop the installation, `off` does not try.
@@ -62,6 +64,24 @@ def _as_wanted() -> Iterator[None]:
         build_rust.run = plain_run
 
 
+@contextmanager
+def _migrations_inside() -> Iterator[None]:
+    """`migrations/` travels inside the package: a top-level one of that name would be nobody's.
+
+    An editable installation reads them where they are.
+    """
+    source, place = _ROOT / "migrations", _ROOT / "hean_router" / "store" / "migrations"
+    if not source.is_dir():  # a source archive has them inside already
+        yield
+        return
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+    try:
+        yield
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def get_requires_for_build_wheel(config_settings: _Settings = None) -> list[str]:
     """What a wheel needs."""
     from setuptools import build_meta
@@ -89,7 +109,7 @@ def build_wheel(
     """Make a wheel; returns its name."""
     from setuptools import build_meta
 
-    with _as_wanted():
+    with _as_wanted(), _migrations_inside():
         name: str = build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
     return name
 
@@ -109,7 +129,8 @@ def build_sdist(sdist_directory: str, config_settings: _Settings = None) -> str:
     """Make a source archive; returns its name."""
     from setuptools import build_meta
 
-    name: str = build_meta.build_sdist(sdist_directory, config_settings)
+    with _migrations_inside():
+        name: str = build_meta.build_sdist(sdist_directory, config_settings)
     return name
 
 

@@ -87,10 +87,14 @@ def test_a_version_that_is_not_there(sqlite_url):
 
 
 def test_the_migrations_come_with_the_package():
-    from hean_router.store import packing
+    from hean_router.native import backend
 
-    found = {path.name for path in packing._sources()}
-    assert {"env.py", "script.py.mako", "0001_what_the_journal_tells.py"} <= found
+    inside = backend._ROOT / "hean_router" / "store" / "migrations"
+    assert not inside.exists()
+    with backend._migrations_inside():
+        found = {path.name for path in inside.rglob("*")}
+        assert {"env.py", "script.py.mako", "0001_what_the_journal_tells.py"} <= found
+    assert not inside.exists()
     assert schema.folder().name == "migrations"
 
 
