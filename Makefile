@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml config/constraints.txt $(NATIVE)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c config/constraints.txt -e '.[dev,speed]'
 	@touch $@
 
-demo: $(STAMP)  ## four simulated venues, one book, sample routes: no network, no keys
+demo: $(STAMP)  ## the whole router on four simulated venues: no network, no keys
 	$(BIN)/hean demo
 
 test: $(STAMP)  ## every correctness test, at most five minutes
