@@ -61,7 +61,8 @@ def house(folder):
         started.append(router)
         first = orjson.loads(router.stdout.readline())
         with Client(first["api"], first["key"]) as client:
-            until(client.ready)
+            # Ready means that some venue takes orders; Kraken tells its balances a little later.
+            until(lambda: client.ready() and not client.balances()["unread"])
         # What is printed may trade; what the state file holds may do everything.
         first["key"] = find(folder / "state").key
         yield House(folder / "home", folder / "state", venues, env, router.pid, **first)
