@@ -139,6 +139,10 @@ async def storm(world, seed, *, lives=4, life_s=30, journal=None):
                 lambda: not home.engine.conduct.work and not home.engine.oms.live, 180, "an end"
             )
             await asyncio.sleep(45)  # long enough for balances to be compared
+            # A connection that a fault left half-open is found by its silence, perhaps just now.
+            await home.until(
+                lambda: not any(home.trading.gate.standing().values()), 60, "every gate open"
+            )
             return accounted(home, asked)
 
 
