@@ -4,6 +4,7 @@ The query store needs no copy: it is made again from the journal.
 """
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -53,11 +54,18 @@ def backup(journal: Path, target: Path, check: Check, *, force: bool = False) ->
     return Copied(str(target), size, rows)
 
 
-def restore(source: Path, journal: Path, check: Check, *, force: bool = False) -> Copied:
+def restore(
+    source: Path,
+    journal: Path,
+    check: Check,
+    *,
+    force: bool = False,
+    renew: Callable[[Path], object] = lambda _fresh: None,
+) -> Copied:
     """Put the copy at `source` in the place of `journal`, after it was checked.
 
-    The caller sees to it that no router owns the journal.  What stood there is kept beside it as
-    `….before-restore`.
+    `renew` is given what will stand there, before it does.  The caller sees to it that no router
+    owns the journal.  What stood there is kept beside it as `….before-restore`.
     """
     if not source.is_file():
         raise CommandError(f"there is no copy at {source}", "name a file that `db backup` made")
@@ -67,19 +75,31 @@ def restore(source: Path, journal: Path, check: Check, *, force: bool = False) -
     try:
         copy(source, fresh)
         rows = check(fresh)
+        renew(fresh)
         size = fresh.stat().st_size
         if journal.exists():
-            # With what stands in its write-ahead log: that is part of it.
-            kept = journal.with_name(journal.name + ".before-restore")
-            _away(kept)
-            copy(journal, kept)
-            _away(journal)
+            _set_aside(journal)
         _settle(fresh, journal)
     except sqlite3.Error as fault:
         raise StoreError(f"{source} cannot be restored: {fault}", "try another copy") from None
     finally:
         _away(fresh)
     return Copied(str(journal), size, rows)
+
+
+def _set_aside(journal: Path) -> None:
+    kept = journal.with_name(journal.name + ".before-restore")
+    try:
+        # With what stands in its write-ahead log: that is part of it.
+        copy(journal, kept)
+    except sqlite3.Error:
+        # Spoiled beyond SQLite: byte for byte, for whoever may still read something out of it.
+        _away(kept)
+        for suffix in ("", "-wal"):
+            part = journal.with_name(journal.name + suffix)
+            if part.exists():
+                shutil.copy2(part, kept.with_name(kept.name + suffix))
+    _away(journal)
 
 
 def _must_not_overwrite(target: Path, force: bool) -> None:
@@ -100,7 +120,11 @@ def copy(source: Path, target: Path) -> None:
         closing(sqlite3.connect(from_url, uri=True, timeout=10)) as old,
         closing(sqlite3.connect(target, timeout=10)) as new,
     ):
+        # Held from here on: else each commit of a router's would begin the copy anew.
+        old.execute("BEGIN")
+        old.execute("SELECT count(*) FROM sqlite_master").fetchone()
         old.backup(new, pages=PAGES, sleep=0.005)
+        old.execute("ROLLBACK")
         # A single file, so that nothing of it can be left behind.
         new.execute("PRAGMA journal_mode=DELETE")
 
