@@ -1,7 +1,5 @@
 """`hean db`: the query tables up, down, anew and compared; the journal copied and put back."""
 
-import importlib
-import sqlite3
 import tempfile
 from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
@@ -9,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from msgspec import Struct
 
 from hean_router.cli.output import emit, say
-from hean_router.domain.errors import CommandError, HeanError
+from hean_router.domain.errors import CommandError
 
 T = TypeVar("T")
 
@@ -108,7 +107,10 @@ def check(
     config: ConfigOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Whether the tables are as this program wants them, and the journal's chain is whole."""
+    """Whether the tables are as this program wants them, and the journal's chain is whole.
+
+    A running router is not disturbed.
+    """
     from hean_router.store import schema
 
     at = _url(url, state, config)
@@ -117,24 +119,21 @@ def check(
     amiss = _run(schema.differences(at)) if version == schema.head() else []
     if version != schema.head():
         amiss = [f"tables at version {version or 'none'}, not {schema.head()}: hean db upgrade"]
-    file = _journal(journal, state, config)
-    rows = None
-    if file.exists():
-        with _snapshot(file) as source:
-            rows = sum(1 for _ in source.rows(0))
+    lines = [f"tables: {one}" for one in amiss or ["as they should be"]]
+    read = _read(_journal(journal, state, config))
+    lines.append(f"journal: {read.said}")
+    if read.amiss:
+        amiss = [*amiss, read.amiss]
     facts = {
         "ok": not amiss,
         "version": version,
         "newest": schema.head(),
         "amiss": amiss,
-        "journal_rows": rows,
+        "journal_rows": read.rows,
+        "journal_hash": read.hash,
+        "damaged_row": read.damaged,
     }
-    said = f"journal: {'none yet' if rows is None else f'{rows} rows, the chain holds'}"
-    _told(
-        facts,
-        "\n".join([f"tables: {one}" for one in amiss or ["as they should be"]] + [said]),
-        as_json=as_json,
-    )
+    _told(facts, "\n".join(lines), as_json=as_json)
     if amiss:
         raise typer.Exit(1)
 
@@ -168,16 +167,36 @@ def restore(
     force: Force = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Put a copy in the journal's place; never while a router owns it."""
+    """Put a copy in the journal's place; never while a router owns it.
+
+    It gets a new installation tag: orders sent after the copy was made are not in it, and no key of
+    theirs must be given again.
+    """
     from hean_router.store.backup import restore as put_back
+    from hean_router.store.journal_file import give_new_tag, held
 
     target = _journal(journal, state, config)
-    with _owned(target):
-        done = put_back(file, target, _proved, force=force)
+    tags: list[str] = []
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with held(target):
+        done = put_back(
+            file,
+            target,
+            _proved,
+            force=force,
+            renew=lambda fresh: tags.append(give_new_tag(fresh, besides=target)),
+        )
     note = "the query store will be rebuilt from it: by itself, or now by `hean db rebuild`"
     _told(
-        {"path": done.path, "rows": done.rows, "bytes": done.bytes, "note": note},
-        f"{done.path}: {done.rows} rows, the chain holds\n{note}",
+        {
+            "path": done.path,
+            "rows": done.rows,
+            "bytes": done.bytes,
+            "tag": tags[0],
+            "note": note,
+        },
+        f"{done.path}: {done.rows} rows, the chain holds; new orders' keys begin with h{tags[0]}\n"
+        f"{note}",
         as_json=as_json,
     )
 
@@ -227,55 +246,46 @@ def _told(facts: dict[str, Any], text: str, *, as_json: bool) -> None:
         say(text)
 
 
-def _opened(path: Path) -> Any:
-    """The journal at `path`, taken over by us: its chain is proved on the way."""
-    journal = importlib.import_module("hean_router.store.journal_file")
-    return journal.Journal.open(path)
+class _Read(Struct, frozen=True):
+    """What reading a journal has shown: `amiss` is empty for one that is whole, or not there."""
+
+    said: str
+    rows: int | None = None
+    hash: str = ""
+    amiss: str = ""
+    damaged: int | None = None
+
+
+def _read(path: Path) -> _Read:
+    from hean_router.store.journal_file import JournalDamaged, JournalError, verify
+
+    if not path.exists():
+        return _Read("none yet")
+    try:
+        rows, last = verify(path)
+    except JournalError as fault:
+        damaged = fault.seq if isinstance(fault, JournalDamaged) else None
+        return _Read(f"{fault}; {fault.fix}", amiss=f"journal: {fault}", damaged=damaged)
+    return _Read(f"{rows} rows, the chain holds", rows, last)
 
 
 def _proved(path: Path) -> int:
-    """How many rows the journal at `path` has, every one read; raises where its chain breaks.
+    """How many rows the journal at `path` has, every one read; raises where its chain breaks."""
+    from hean_router.store.journal_file import verify
 
-    On a copy of its own, since whoever opens a journal may add to it.
-    """
-    with _snapshot(path) as source:
-        return sum(1 for _ in source.rows(0))
+    return verify(path)[0]
 
 
 @contextmanager
 def _snapshot(path: Path) -> Iterator[Any]:
     """The rows of a journal as of now, whoever is writing it: those of a copy."""
     from hean_router.store.backup import copy
+    from hean_router.store.journal_file import Journal
 
     if not path.is_file():
         raise CommandError(f"there is no journal at {path}", "name it with --journal or --state")
     with tempfile.TemporaryDirectory(prefix="hean-", dir=path.parent) as folder:
         twin = Path(folder) / path.name
         copy(path, twin)
-        with closing(_opened(twin)) as journal:
+        with closing(Journal.open(twin)) as journal:
             yield journal
-
-
-@contextmanager
-def _owned(path: Path) -> Iterator[None]:
-    """Hold the journal's place, so that no router has it, or takes it over meanwhile.
-
-    Whoever opens a journal owns it.  One that cannot be opened even as a copy is spoiled, and not
-    somebody's: that is what one restores for.
-    """
-    from hean_router.store.urls import StoreError
-
-    if not path.exists():
-        yield
-        return
-    try:
-        holder = _opened(path)
-    except (HeanError, OSError, sqlite3.Error, ValueError) as fault:
-        try:
-            _proved(path)
-        except (HeanError, OSError, sqlite3.Error, ValueError):
-            yield
-            return
-        raise StoreError(f"{path} is owned by a running router: {fault}", "stop it first") from None
-    with closing(holder):
-        yield

@@ -18,6 +18,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, get_args
 from urllib.parse import quote
@@ -25,7 +26,7 @@ from urllib.parse import quote
 import msgspec
 
 from hean_router.domain.errors import HeanError
-from hean_router.domain.record import Row, decode, encode, kind_of
+from hean_router.domain.record import Opened, Row, decode, encode, kind_of
 
 FORMAT = 1  # of the rows that this program writes
 # What makes a row's JSON of one format a row's JSON of the next, by that format and the row's kind.
@@ -429,6 +430,64 @@ def owner_of(path: Path) -> str:
     except JournalOwned:
         return lock.read_text(errors="replace").strip() or "unknown"
     return ""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the journal's place, whatever stands there: no router has it, and none takes it.
+
+    Raises `JournalOwned` if a process does, `JournalError` if the folder cannot be written.
+    """
+    lock = _own(path.with_name(path.name + ".lock"))
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def give_new_tag(path: Path, *, besides: Path | None = None, entropy: bytes = b"") -> str:
+    """Give the journal at `path` another installation tag, and return it; for one put back.
+
+    What was written after the copy is forgotten, so its parents' names will be given again: under
+    the old tag an order's key could be one that a venue has seen.  The new tag is none that this
+    journal, or the one at `besides` (as far as that can be read), ever had.  Keys made before stay
+    ours: every `Opened` row names the tag of its time.  The caller holds the journal.
+
+    Raises `JournalError` for a file that cannot be used.
+    """
+    used = _tags(path)
+    if besides is not None and besides.is_file():
+        with suppress(JournalError):  # spoiled: that is what one puts a copy back for
+            used |= _tags(besides)
+    seed = entropy or os.urandom(8)
+    while (tag := _tag(seed)) in used:
+        seed = hashlib.sha256(seed).digest()
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)) as db:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("UPDATE meta SET value = ? WHERE name = 'tag'", (tag,))
+    except sqlite3.Error as fault:
+        raise _error(str(path), fault, 0) from None
+    return tag
+
+
+def _tags(path: Path) -> set[str]:
+    """Every tag that the journal at `path` has had."""
+    db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    try:
+        _must_know(db, str(path))
+        found = {str(one) for (one,) in db.execute("SELECT value FROM meta WHERE name = 'tag'")}
+        formats = _formats(db)
+        opened = db.execute("SELECT seq, kind, body FROM rows WHERE kind = 'opened'")
+        for seq, kind, body in opened:
+            row = _decoded(str(path), seq, kind, body, _format_of(seq, formats))
+            if isinstance(row, Opened):
+                found.add(row.tag)
+    except sqlite3.Error as fault:
+        raise _error(str(path), fault, 0) from None
+    finally:
+        db.close()
+    return found
 
 
 def _own(path: Path) -> int:

@@ -28,6 +28,8 @@ def test_up_check_down(tmp_path, monkeypatch):
             "newest": "0001",
             "amiss": ["tables at version none, not 0001: hean db upgrade"],
             "journal_rows": None,
+            "journal_hash": "",
+            "damaged_row": None,
         },
     )
     assert not (tmp_path / "state").exists()  # looking leaves nothing behind
