@@ -35,7 +35,7 @@ from hean_router.domain.errors import CommandError, HeanError
 from hean_router.domain.parent import Intent, Status
 from hean_router.domain.record import Filled
 from hean_router.engine import Refused
-from hean_router.oms import Parent
+from hean_router.oms import Child, Parent
 from hean_router.store.lines import Filter
 from hean_router.store.query import QueryStore
 
@@ -181,10 +181,8 @@ async def _stored_orders(
 
 
 def _of_account(desk: Desk, account: str) -> Iterator[Parent]:
-    """An account's parents, the latest first."""
-    for parent in reversed(desk.trading.engine.oms.parents.values()):
-        if parent.intent.account == account:
-            yield parent
+    """An account's parents, the latest first; nobody else's is looked at."""
+    return reversed(desk.trading.engine.oms.by_account.get(account, []))
 
 
 def _fits(
@@ -298,9 +296,15 @@ async def list_fills(
         rows = [views.fill(stored.fill_of(line)) for line in lines.lines]
         return answer({"fills": rows, "next_cursor": mark})
 
+    oms = desk.trading.engine.oms
+
+    def of(row: Filled) -> Child | None:
+        return oms.find(row.venue, row.account, row.symbol, row.key, row.venue_order_id)
+
     def fits(row: Filled) -> bool:
+        child = None if order_id is None else of(row)
         return (
-            order_id in {None, row.parent}
+            order_id in {None, row.parent if child is None else child.parent.id}
             and venue in {None, row.venue}
             and symbol in {None, row.symbol}
             and strategy in {None, row.strategy}
@@ -309,7 +313,7 @@ async def list_fills(
 
     page, more = desk.fills.page(account_of(key, account), fits, cursor, limit)
     body: dict[str, Any] = {
-        "fills": [views.fill(row) for row in page],
+        "fills": [views.fill(row, of(row)) for row in page],
         "next_cursor": None if more is None else str(more),
     }
     return answer(body)

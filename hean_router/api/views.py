@@ -136,15 +136,15 @@ def _why(parent: Parent | StoredParent) -> str:
     return parent.decisions[-1].why if parent.decisions else ""
 
 
-def fill(row: Filled) -> dict[str, Any]:
-    """A `FillOut`."""
+def fill(row: Filled, of: Child | None = None) -> dict[str, Any]:
+    """A `FillOut`; `of` is whose it is, which may have become known after it was told."""
     return {
         "venue": row.venue,
         "account": row.account,
         "symbol": row.symbol,
         "trade_id": row.trade_id,
-        "order_id": row.parent,
-        "child_id": row.key,
+        "order_id": row.parent if of is None else of.parent.id,
+        "child_id": row.key if of is None else of.key,
         "strategy": row.strategy,
         "side": row.side.value,
         "price": plain(row.px),
