@@ -3,10 +3,18 @@
 import asyncio
 from decimal import Decimal
 
+import pytest
+
+from hean_router.api import stored, views
+from hean_router.api.history import Fills
+from hean_router.domain.record import Filled
+from hean_router.oms import Orders
 from hean_router.store.feeder import Feeder
 from hean_router.store.query import QueryStore
 from hean_router.store.schema import upgrade
 from tests.api.house import in_house, order
+from tests.store.journal_rows import ACCOUNTS, Rows, Story
+from tests.store.test_store_tables import feed
 
 
 class Numbered:
@@ -30,7 +38,8 @@ async def trade(http):
         order(6, venues={"include": ["alpha"], "max_share": "0.5"}, limit_price="60300"),
     ]
     for body in bodies:
-        answer = await http.post("/v1/orders?wait_ms=3000", json=body)
+        wait_ms = 50 if body["time_in_force"] == "GTC" else 3000  # one that rests does not end
+        answer = await http.post(f"/v1/orders?wait_ms={wait_ms}", json=body)
         assert answer.status_code in {201, 422}, answer.text
     await http.delete("/v1/orders")
     await asyncio.sleep(0.2)
@@ -83,6 +92,38 @@ def test_memory_and_both_stores_answer_alike(url):
             await store.close()
 
     in_house(test)
+
+
+@pytest.mark.parametrize("seed", [0, 3, 7])
+def test_whatever_became_of_an_order_both_answer_alike(url, seed):
+    """Stories in which trades come without our key, before their order's name, twice, or late."""
+    rows = Story(seed).until(250)
+    orders, kept = Orders(), Fills()
+    for row in rows:
+        orders.apply(row)
+        kept.apply(row)
+
+    def whose(row):
+        return orders.find(row.venue, row.account, row.symbol, row.key, row.venue_order_id)
+
+    async def main():
+        await upgrade(url)
+        await feed(Rows(rows), url)
+        store = QueryStore(url)
+        for account in ACCOUNTS:
+            memory = [views.order(one) for one in reversed(orders.by_account[account])]
+            lines = (await store.orders(account, limit=500)).lines
+            found = [await stored.one(store, account, line.id, "id") for line in lines]
+            assert [views.order(one) for one in found] == memory
+            assert len(memory) > 5
+            rows_, _ = kept.page(account, lambda _row: True, None, 500)
+            memory = [views.fill(row, whose(row)) for row in rows_]
+            lines = (await store.fills(account, limit=500)).lines
+            assert [views.fill(stored.fill_of(line)) for line in lines] == memory
+        await store.close()
+
+    asyncio.run(main())
+    assert any(not row.key for row in rows if isinstance(row, Filled))
 
 
 async def paged(http):

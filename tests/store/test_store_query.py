@@ -9,16 +9,40 @@ from hean_router.domain.parent import Status
 from hean_router.store import schema
 from hean_router.store.lines import Filter
 from hean_router.store.query import QueryStore
+from hean_router.store.urls import read_url
 from tests.store.journal_rows import ACCOUNTS, Rows, Story
 from tests.store.test_store_tables import feed
 
 SOURCE = Rows(Story(21).until(500))
 
 
-def asked(url, questions):
+@pytest.fixture(scope="module")
+def fed_sqlite(tmp_path_factory):
+    return _fed(read_url(f"sqlite:///{tmp_path_factory.mktemp('fed') / 'query.sqlite3'}"))
+
+
+@pytest.fixture(scope="module")
+def fed_postgres(postgres):
+    return _fed(asyncio.run(postgres.database()))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request):
+    """Fed once: here it is only read."""
+    return request.getfixturevalue(f"fed_{request.param}")
+
+
+def _fed(url):
     async def main():
         await schema.upgrade(url)
         await feed(SOURCE, url, 200)
+
+    asyncio.run(main())
+    return url
+
+
+def asked(url, questions):
+    async def main():
         store = QueryStore(url)
         try:
             return await questions(store)
@@ -163,12 +187,12 @@ def test_a_cursor_that_is_none_of_ours_is_the_callers_mistake(url, cursor):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])
-def test_a_page_is_bounded(sqlite_url, limit):
+def test_a_page_is_bounded(fed_sqlite, limit):
     async def questions(store):
         with pytest.raises(CommandError, match="out of bounds"):
             await store.fills("main", limit=limit)
 
-    asked(sqlite_url, questions)
+    asked(fed_sqlite, questions)
 
 
 @pytest.mark.parametrize("nasty", ["'; DROP TABLE orders; --", "x" * 10_000, "\ud800", "a\0b", "%"])
