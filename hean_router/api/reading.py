@@ -92,9 +92,12 @@ def symbol_in(value: object) -> str:
     if len(value) > 64 or not value.isascii():
         raise ValueError("it is no BASE/QUOTE, such as BTC/USDT")
     try:
-        return str(Pair.parse(value if "/" in value else value.replace("-", "/", 1)))
+        pair = Pair.parse(value if "/" in value else value.replace("-", "/", 1))
     except CommandError as fault:
         raise ValueError(f"{fault}; {fault.fix}") from None
+    if not pair.quote[0].isalpha():  # a number such as 5.9e-08 is no BASE-QUOTE
+        raise ValueError("it is no BASE/QUOTE, such as BTC/USDT")
+    return str(pair)
 
 
 def time_in(value: object) -> int:

@@ -19,7 +19,7 @@ _AMOUNT = {
 }
 _SPOT = {
     "type": "string",
-    "pattern": r"^[A-Za-z0-9.$_]{1,20}/[A-Za-z0-9.$_]{1,20}$",
+    "pattern": r"^[A-Za-z0-9.$_]{1,20}[/-][A-Za-z][A-Za-z0-9.$_]{0,19}$",
     "examples": ["BTC/USDT"],
 }
 _TIME = {"type": "string", "format": "date-time", "examples": ["2030-01-31T12:00:00Z"]}
