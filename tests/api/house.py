@@ -53,7 +53,13 @@ class Rows:
 class House:
     """Everything behind the API, and the keys to it."""
 
-    def __init__(self, *, delay_ns: int = 1_000_000, caps: Caps | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        delay_ns: int = 1_000_000,
+        caps: Caps | None = None,
+        limits: RiskLimits | None = None,
+    ) -> None:
         self.clock = steady_clock()
         self.market = Market(PAIRS)
         self.books: dict[tuple[str, Pair], Book] = {}
@@ -81,7 +87,8 @@ class House:
         )
         self.engine = Engine(
             MarketWorld(self.market, desks),
-            RiskLimits(
+            limits
+            or RiskLimits(
                 portfolio=Bounds(
                     order_notional_max=Decimal(50_000),
                     parent_notional_max=Decimal(250_000),
