@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,9 @@ from hean_router.domain.errors import CommandError
 HEADER_BYTES_MAX: Final = 16_384
 CONNECTIONS_MAX: Final = 1_000
 SHUTDOWN_S: Final = 2
+
+# At DEBUG it prints what a WebSocket was asked for with, keys too: never that, whatever its level.
+logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno > logging.DEBUG)
 
 
 class _Server(uvicorn.Server):

@@ -1,6 +1,7 @@
 """The client, waiting (`Client`) and not (`AsyncClient`): the same calls."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ from hean_router.domain.errors import CommandError, HeanError
 TIMEOUT_S = 10.0
 POLL_S = 0.05
 REFUSALS = range(4400, 4500)  # close codes of the router: bad key, refused, too slow, gone
+# The library prints headers at DEBUG, our key too: never that, whatever its level.
+_quiet = logging.getLogger(f"{__name__}.wire")
+_quiet.addFilter(lambda record: record.levelno > logging.DEBUG)
 _NOBODY = "see that it runs: hean run, or hean demo"
 
 
@@ -495,7 +499,9 @@ class AsyncClient(_Base):
         url = "ws" + self.api.removeprefix("http") + "/v1/stream"
         ask = {"op": "subscribe", "topics": list(topics)}
         try:
-            async with connect(url, proxy=None, additional_headers=self._headers) as socket:
+            async with connect(
+                url, proxy=None, additional_headers=self._headers, logger=_quiet
+            ) as socket:
                 await socket.send(orjson.dumps(ask).decode())
                 async for message in socket:
                     found = orjson.loads(message)

@@ -20,9 +20,10 @@ from hean_router.runtime.order_budget import ORDERS_SHARE, counter
 from hean_router.venue import Frame
 from hean_router.venue.order_contract import OrderSocket
 
-# The library prints whole frames at DEBUG, logins and tokens too: never these.
+# The library prints whole frames at DEBUG, logins and tokens too: never these, whatever its level.
 _quiet = logging.getLogger(f"{__name__}.wire")
 _quiet.setLevel(logging.INFO)
+_quiet.addFilter(lambda record: record.levelno > logging.DEBUG)
 
 OPEN_S = 10.0
 READY_S = 15.0  # login and subscriptions must be answered within
