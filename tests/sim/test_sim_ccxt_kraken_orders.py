@@ -305,7 +305,9 @@ def test_ccxt_pro_trades_by_socket_and_watches():
                 float(fill["last_price"]),
                 float(fill["last_qty"]),
             )
+            assert (trade["order"], trade["side"]) == (fill["order_id"], fill["side"])
             assert trade["fee"]["cost"] == float(fill["fees"][0]["qty"])
+            assert trade["fee"]["currency"] == fill["fees"][0]["asset"]
         spot = kraken.balance["spot"]
         for asset, (total, _) in market.balances().items():
             assert spot[asset]["total"] == pytest.approx(float(total), rel=1e-13)
