@@ -3,11 +3,11 @@
 import tempfile
 from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from msgspec import Struct
 
 from hean_router.cli.output import emit, say
 from hean_router.domain.errors import CommandError
@@ -246,7 +246,8 @@ def _told(facts: dict[str, Any], text: str, *, as_json: bool) -> None:
         say(text)
 
 
-class _Read(Struct, frozen=True):
+@dataclass(frozen=True)
+class _Read:
     """What reading a journal has shown: `amiss` is empty for one that is whole, or not there."""
 
     said: str
