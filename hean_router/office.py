@@ -31,7 +31,7 @@ from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.clock_offset import ClockOffset
 from hean_router.runtime.http import Http
 from hean_router.runtime.limits import KeyLimits, Limits
-from hean_router.runtime.order_budget import scaled
+from hean_router.runtime.order_budget import limits_factor, scaled
 from hean_router.runtime.order_desk import NativeDesk
 from hean_router.runtime.paper_desk import PaperDesk
 from hean_router.runtime.trading import MarketWorld, Trading
@@ -437,17 +437,6 @@ def policy_of(settings: Settings) -> Policy:
         work_ns=routing.work_ms * 1_000_000,
         collar_bps=routing.collar_bps,
     )
-
-
-def limits_factor(text: str) -> float | None:
-    """How a simulator announces that it scales its limits: venue, xN, or off (None).
-
-    >>> limits_factor("venue"), limits_factor("x10.0"), limits_factor("off")
-    (1.0, 10.0, None)
-    """
-    if text == "off":
-        return None
-    return float(text[1:]) if text.startswith("x") else 1.0
 
 
 def _text(number: Decimal) -> str:

@@ -12,6 +12,7 @@ from hean_router.domain.errors import CommandError, HeanError
 from hean_router.replay import open_capture
 from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.loop import Interrupted, run
+from hean_router.runtime.order_budget import limits_factor
 from hean_router.sim import faces, server
 from hean_router.sim.contract import Face, Options
 from hean_router.sim.control import Control
@@ -83,25 +84,6 @@ def serve(
 
 class PortTaken(HeanError):
     """A simulator cannot listen where it was told to."""
-
-
-def limits_factor(text: str) -> float | None:
-    """`venue` is 1, `xN` is N, `off` is None: how the venues' own limits are scaled.
-
-    >>> limits_factor("venue"), limits_factor("x10"), limits_factor("off")
-    (1.0, 10.0, None)
-    """
-    if text == "venue":
-        return 1.0
-    if text == "off":
-        return None
-    try:
-        factor = float(text.removeprefix("x")) if text.startswith("x") else 0.0
-    except ValueError:
-        factor = 0.0
-    if not 0 < factor < 1e9:
-        raise CommandError(f"--limits {text!r} is not venue, xN or off", "such as --limits x10")
-    return factor
 
 
 def fee_tiers(text: str, venues: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -39,7 +39,6 @@ _FOR_GOOD |= {RejectKind.ACCESS.name, RejectKind.HALTED.name}
 class Work(Struct):
     """What a working parent's conduct remembers; made anew after a restart."""
 
-    began_ns: int
     barred: dict[str, str]  # venue -> why it gets no more of this parent
     swept: bool = False
     reposts: int = 0
@@ -71,7 +70,7 @@ class Conduct:
     def adopt(self, parent: Parent) -> None:
         """A parent that was just accepted, or found in the journal: `go_on` looks at it."""
         core = self.core
-        self.work[parent.id] = Work(began_ns=core.now_ns, barred={})
+        self.work[parent.id] = Work(barred={})
         self.by_pair.setdefault(parent.intent.pair, {})[parent.id] = None
         if parent.intent.expire_ns is not None:
             core.wake(parent.intent.expire_ns, parent.id)
@@ -254,8 +253,7 @@ class Conduct:
                 and VenueId(venue) in tiers
                 and venue not in work.barred
                 and not core.why_not(venue, intent.account)
-                and (not intent.venues.include or venue in intent.venues.include)
-                and venue not in intent.venues.exclude
+                and _may(parent, venue)
                 and core.world.budget(venue, intent.account, of).orders > 0
                 and VenueId(venue) in book.live()
             )
@@ -306,14 +304,13 @@ class Conduct:
             waiting = self.by_pair.get(pair)
             if not waiting or (book := core.world.book(pair)) is None:
                 continue
-            buying, selling = _best(book, Side.BUY), _best(book, Side.SELL)
+            bests = {side: book.displayed(side) for side in Side}
             for parent_id in list(waiting):
                 parent = core.oms.parents[parent_id]
-                limit = parent.placed.worst_px
-                if parent.intent.side is Side.BUY:
-                    comes = buying is not None and buying <= limit
-                else:
-                    comes = selling is not None and selling >= limit
+                side, limit, best = parent.intent.side, parent.placed.worst_px, None
+                if (found := bests[side]) is not None:
+                    best = found[0]
+                comes = best is not None and (best <= limit if side is Side.BUY else best >= limit)
                 if comes and parent.cancel is None and not parent.intent.post_only:
                     work = self.work[parent_id]
                     if work.swept:
@@ -395,17 +392,6 @@ class Conduct:
         self.work.pop(parent.id, None)
         self.core.denied.pop(parent.id, None)
         self.by_pair.get(parent.intent.pair, {}).pop(parent.id, None)
-
-
-def _best(book: ConsolidatedBook, side: Side) -> Decimal | None:
-    """The best displayed price that an order on `side` would meet anywhere."""
-    found: Decimal | None = None
-    for live in book.live().values():
-        if (level := live.best(side)) is not None:
-            px = live.instrument.px_decimal(level[0])
-            if found is None or (px < found if side is Side.BUY else px > found):
-                found = px
-    return found
 
 
 def _may(parent: Parent, venue: str) -> bool:

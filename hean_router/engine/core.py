@@ -8,12 +8,11 @@ from typing import Any
 from msgspec import Struct
 
 from hean_router.book import ConsolidatedBook
-from hean_router.domain.instrument import Instrument, Pair, Side, VenueId
+from hean_router.domain.instrument import Instrument, Pair, Side
 from hean_router.domain.limits import RiskLimits
 from hean_router.domain.rates import Rates
 from hean_router.domain.record import BalancesSet, Filled, Row
 from hean_router.domain.scale import to_decimal
-from hean_router.domain.venue import Fees
 from hean_router.engine.command import Command
 from hean_router.engine.keyring import KeyRing
 from hean_router.engine.world import Policy, World
@@ -40,7 +39,6 @@ class DeskHealth(Struct):
     balances_ns: int = 0  # when balances were last asked for
     clock_offset_ns: int = 0
     clock_bound_ns: int = 0
-    fees: Mapping[str, Fees] = {}
 
 
 class Mids(Mapping[str, tuple[Decimal, int]]):
@@ -253,7 +251,3 @@ class Core:
             if (found := self.mid(pair)) is not None:
                 before = found[0] if last is None else last[0]
                 self.references[symbol] = (found[0], self.now_ns, before)
-
-    def fees(self, book: ConsolidatedBook) -> dict[VenueId, Fees]:
-        """Our tier by venue."""
-        return book.fees()

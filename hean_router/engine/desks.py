@@ -4,7 +4,6 @@ A desk's gate opens when the venue has told its open orders, our trades and bala
 there is UNKNOWN.  A venue that does not answer keeps its own gate shut and nobody else's.
 """
 
-from collections.abc import Sequence
 from decimal import Decimal
 
 from hean_router.domain.desk import (
@@ -305,8 +304,3 @@ class Desks:
         idle_ns = core.now_ns - health.balances_ns
         if idle_ns >= core.policy.balances_every_ns and self.quiet(venue, account, core.now_ns):
             self._ask_balances(venue, account, health)
-
-
-def accounts_of(desks: Sequence[tuple[str, str]]) -> list[str]:
-    """Every account that has a desk somewhere."""
-    return sorted({account for _, account in desks})

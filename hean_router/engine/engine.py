@@ -61,6 +61,7 @@ from hean_router.engine.event import (
 )
 from hean_router.engine.hearing import Hearing
 from hean_router.engine.keyring import KeyRing
+from hean_router.engine.routing import take_back
 from hean_router.engine.safety import Safety
 from hean_router.engine.world import Policy, World
 from hean_router.oms import Orders, Parent, Resolver
@@ -263,10 +264,25 @@ class Engine:
     def _submit(self, event: Submit) -> Placed | Refused:
         answer = admit(self.core, event.intents, event.by)
         if isinstance(answer, Placed) and not answer.existing:
-            for parent in answer.parents:
-                self.conduct.adopt(self.core.oms.parents[parent])
-                self.safety.go_on(self.core.oms.parents[parent])
+            parents = [self.core.oms.parents[parent] for parent in answer.parents]
+            for parent in parents:
+                self.conduct.adopt(parent)
+                self.safety.go_on(parent)
+            if len(parents) > 1:
+                self._all_or_none(parents)
         return answer
+
+    def _all_or_none(self, legs: Sequence[Parent]) -> None:
+        """A leg that could order nothing keeps the others back (I36): none has left yet."""
+        idle = next((leg for leg in legs if not leg.working), None)
+        if idle is None:
+            return
+        ended = idle.ended.why if idle.ended is not None else ""
+        why = f"another leg, {idle.id}, could not be sent: {ended or 'nothing to be had'}"
+        take_back(self.core, {leg.id for leg in legs}, by="routing", code="leg_refused", why=why)
+        for leg in legs:
+            self.conduct.stop(leg, why)
+            self.safety.go_on(leg)
 
     def _cancel(self, event: CancelParent) -> bool:
         parent = self.core.oms.parents.get(event.parent)

@@ -1,6 +1,6 @@
 """Small sums about orders that several parts of the engine do."""
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 from hean_router.book.sweep import EXACT, scaled
 from hean_router.domain.instrument import Instrument, Pair, Side
@@ -51,8 +51,7 @@ def smallest(of: Instrument, px: Decimal) -> Decimal:
     """The least that `of` takes at `px`: its minimum quantity and notional, on the lot."""
     least = max(of.min_qty, of.lot)
     if of.min_notional and px > 0:
-        worth = EXACT.scaleb(of.min_notional, 0) / px
-        least = max(least, scaled(worth, of.qty_decimals, up=True))
+        least = max(least, scaled(of.min_notional / px, of.qty_decimals, up=True))
     return of.qty_decimal(ceil_to(least, of.lot))
 
 
@@ -69,12 +68,6 @@ def fits(of: Instrument, qty: int, px: Decimal) -> str:
     if px < least or (most is not None and px > of.px_decimal(most)):
         return f"at {px}, outside the prices it takes"
     return ""
-
-
-def on_lot(qty: Decimal, step: Decimal, *, up: bool = False) -> Decimal:
-    """`qty` as a multiple of `step`, rounded down (or up)."""
-    count = EXACT.divide_int(qty, step) if not up else (qty / step).to_integral_value(ROUND_CEILING)
-    return EXACT.multiply(count, step)
 
 
 def floored(qty: Decimal, decimals: int) -> Decimal:

@@ -11,12 +11,12 @@ from hean_router.domain.errors import NotLive
 from hean_router.domain.instrument import Instrument, Part, Side, VenueId
 from hean_router.domain.order import ChildOrder, Tif
 from hean_router.domain.parent import Life
-from hean_router.domain.record import ChildIntended, Decided, Incident, Seen
+from hean_router.domain.record import ChildIntended, ChildWithdrawn, Decided, Incident, Seen
 from hean_router.domain.scale import to_decimal
 from hean_router.domain.venue import Fees
 from hean_router.engine.command import PlaceOrder
 from hean_router.engine.core import Core
-from hean_router.engine.money import fits, lot_qty, on_lot, reserve_of, spends, tick_px
+from hean_router.engine.money import fits, floored, lot_qty, reserve_of, spends, tick_px
 from hean_router.oms import Parent
 from hean_router.risk import Denied
 from hean_router.route import (
@@ -99,7 +99,7 @@ def planned(
         if worst <= money or not found.children:
             break
         decimals = max(one.instrument.qty_decimals for one in books if isinstance(one, VenueBook))
-        qty = on_lot(PRECISE.divide(found.allocated * money, worst), Decimal(1).scaleb(-decimals))
+        qty = floored(PRECISE.divide(found.allocated * money, worst), decimals)
         if qty <= 0:
             break
         order = ParentOrder(pair=pair, side=intent.side, qty=qty, limit_px=parent.placed.worst_px)
@@ -148,13 +148,34 @@ def round_of(core: Core, parent: Parent, barred: dict[str, str]) -> str:
     ordered = 0
     number = len(parent.decisions)
     listed = core.world.instruments(book.pair)
-    tif, refused = Tif.FOK if intent.life is Life.FOK else Tif.IOC, ""
+    whole = intent.life is Life.FOK
+    tif, refused = Tif.FOK if whole else Tif.IOC, ""
     for child in made.children:
         of = listed[child.venue]
         for qty in _pieces(core, parent, of, child.qty):
             why = intend(core, parent, of, qty, child.limit_px, tif, fees[child.venue], number)
             ordered, refused = ordered + (not why), refused or why
+    if whole and refused:  # a part of it must not leave when another part may not
+        take_back(core, {parent.id}, by="routing", code="not_whole", why=refused)
+        return refused
     return "" if ordered else refused
+
+
+def take_back(core: Core, parents: set[str] | None, *, by: str, code: str, why: str) -> None:
+    """Withdraw what this step was to send, of `parents` or of all: it certainly never left."""
+    core.commands = [
+        one
+        for one in core.commands
+        if not isinstance(one, PlaceOrder)
+        or (parents is not None and one.intended.parent not in parents)
+    ]
+    sent = {one.intended.key for one in core.commands if isinstance(one, PlaceOrder)}
+    for row in list(core.rows):
+        if not isinstance(row, ChildIntended) or row.key in sent:
+            continue
+        child = core.oms.children.get(row.key)
+        if (parents is None or row.parent in parents) and child is not None and child.is_live:
+            core.write(ChildWithdrawn(at_ns=core.now_ns, key=row.key, by=by, code=code, why=why))
 
 
 def _pieces(core: Core, parent: Parent, of: Instrument, qty: Decimal) -> list[Decimal]:

@@ -6,16 +6,10 @@ of its orders leaves.  Then risk is halted, as by the kill switch: until a perso
 
 import logging
 
-from hean_router.domain.record import (
-    ChildIntended,
-    ChildWithdrawn,
-    Incident,
-    ParentPlaced,
-    RiskSet,
-)
-from hean_router.engine.command import PlaceOrder
+from hean_router.domain.record import Incident, ParentPlaced, RiskSet
 from hean_router.engine.conduct import Conduct
 from hean_router.engine.core import Core
+from hean_router.engine.routing import take_back
 from hean_router.oms import Parent
 
 log = logging.getLogger(__name__)
@@ -83,30 +77,5 @@ class Safety:
         core.write(Incident(at_ns=core.now_ns, what="engine_failed", text=text, subject=subject))
 
     def _take_back(self, parents: set[str] | None) -> None:
-        """Withdraw what this step was to send, of `parents` or of all."""
-        core = self.core
-        core.commands = [
-            one
-            for one in core.commands
-            if not isinstance(one, PlaceOrder)
-            or (parents is not None and one.intended.parent not in parents)
-        ]
-        sent = {one.intended.key for one in core.commands if isinstance(one, PlaceOrder)}
-        for row in list(core.rows):
-            if not isinstance(row, ChildIntended) or row.key in sent:
-                continue
-            if parents is None or row.parent in parents:
-                self._withdraw(row.key)
-
-    def _withdraw(self, key: str) -> None:
-        child = self.core.oms.children.get(key)
-        if child is not None and child.is_live:
-            self.core.write(
-                ChildWithdrawn(
-                    at_ns=self.core.now_ns,
-                    key=key,
-                    by=BY,
-                    code="engine_failed",
-                    why="the step that decided it broke",
-                )
-            )
+        why = "the step that decided it broke"
+        take_back(self.core, parents, by=BY, code="engine_failed", why=why)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
+from hean_router.domain.errors import CommandError
 from hean_router.domain.instrument import Instrument
 from hean_router.domain.order import Limited
 from hean_router.domain.venue import RateLimit, VenueSpec
@@ -15,6 +16,25 @@ from hean_router.venue.order_contract import OrderLimits
 ORDERS_SHARE = 0.8  # of a counter for orders; the rest is kept for cancels
 HELD_NS = SECOND  # how long nothing is tried after a limit whose end the venue does not tell
 _PLENTY = 1 << 30
+
+
+def limits_factor(text: str) -> float | None:
+    """`venue` is 1, `xN` is N, `off` is None: how the venues' own limits are scaled.
+
+    >>> limits_factor("venue"), limits_factor("x10"), limits_factor("off")
+    (1.0, 10.0, None)
+    """
+    if text == "venue":
+        return 1.0
+    if text == "off":
+        return None
+    try:
+        factor = float(text.removeprefix("x")) if text.startswith("x") else 0.0
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 1e9:
+        raise CommandError(f"--limits {text!r} is not venue, xN or off", "such as --limits x10")
+    return factor
 
 
 def scaled_limit(limit: RateLimit, factor: float | None) -> RateLimit:

@@ -9,9 +9,10 @@ import pytest
 from hean_router.domain.desk import PlaceAnswered
 from hean_router.domain.instrument import Side
 from hean_router.domain.order import Rejected, RejectKind, Tif
-from hean_router.domain.parent import Life, Status, VenueChoice
-from hean_router.domain.record import ChildIntended, Decided, Incident
+from hean_router.domain.parent import Intent, Life, Status, VenueChoice
+from hean_router.domain.record import ChildIntended, ChildWithdrawn, Decided, Incident
 from hean_router.engine import Placed, Refused
+from hean_router.risk import Denied
 from hean_router.sim import virtual
 from hean_router.sim.market import Pace
 from tests.storm.house import LIMITS, house
@@ -367,3 +368,87 @@ def test_a_venue_that_refuses_what_is_to_rest_is_asked_ever_more_seldom():
             assert parent.ended is None
 
     virtual.run(main, 16)
+
+
+# ------------------------------------------------------------------------- together or not at all
+
+
+def sent(home):
+    """What the venues have heard of: orders, whatever became of them."""
+    return sum(len(history) for history in home.histories.values())
+
+
+def refusing(home, monkeypatch, *, at):
+    """Risk that approves nothing at one venue."""
+    risk = home.engine.core.risk
+    review = risk.review
+
+    def no(order, *rest):
+        found = review(order, *rest)
+        return Denied("limit_order_notional", "a test") if order.instrument.venue == at else found
+
+    monkeypatch.setattr(risk, "review", no)
+
+
+def test_a_part_of_fill_or_kill_does_not_leave_without_the_others(monkeypatch):
+    async def main(world):
+        async with small(world) as home:
+            heard = sent(home)
+            depth = {  # more than one venue can have within the limit
+                venue: sum(qty for px, qty in levels(home, venue) if px <= level(home, "1.0004"))
+                for venue in ("binance", "kraken")
+            }
+            want = min(depth.values()) + max(depth.values()) * Decimal("0.9")
+            qty = want.quantize(Decimal("0.00001"))
+            refusing(home, monkeypatch, at="kraken")
+            parent = home.place("buy", qty, limit=level(home, "1.0004"), life=Life.FOK)
+            await home.done(parent)
+            assert parent.status is Status.EXPIRED
+            assert "limit_order_notional" in parent.ended.why
+            assert [one.status.value for one in parent.children] == ["withdrawn"]
+            await asyncio.sleep(5)
+            assert sent(home) == heard, "nothing left"
+            assert home.engine.risk.reserved_total() == 0
+
+    virtual.run(main, 8)
+
+
+def levels(home, venue):
+    """The asks of a venue's book, as decimals."""
+    live = home.market.book(home.engine.core.pair_of["BTC/USDT"]).live()[venue]
+    of = live.instrument
+    return [(of.px_decimal(px), of.qty_decimal(qty)) for px, qty in live.facing(Side.BUY)]
+
+
+def test_one_leg_does_not_leave_when_the_other_cannot(monkeypatch):
+    async def main(world):
+        async with small(world) as home:
+            heard = sent(home)
+            refusing(home, monkeypatch, at="kraken")
+            legs = [
+                Intent(
+                    account="main",
+                    client_order_id=f"leg-{side}",
+                    symbol="BTC/USDT",
+                    side=side,
+                    life=Life.IOC,
+                    qty=Decimal("0.1"),
+                    limit_px=level(home, away),
+                    venues=VenueChoice(include=(venue,)),
+                    group="both",
+                )
+                for side, away, venue in (
+                    (Side.BUY, "1.001", "binance"),
+                    (Side.SELL, "0.999", "kraken"),
+                )
+            ]
+            answer = home.trading.submit(legs, "test")
+            assert isinstance(answer, Placed), answer
+            await asyncio.sleep(5)
+            parents = [home.engine.oms.parents[one] for one in answer.parents]
+            assert all(one.ended is not None and not one.filled for one in parents)
+            assert sent(home) == heard, "neither leg left"
+            (withdrawn,) = [row for row in rows(home) if isinstance(row, ChildWithdrawn)]
+            assert withdrawn.code == "leg_refused"
+
+    virtual.run(main, 9)
