@@ -58,7 +58,7 @@ def test_the_stream_rebuilds_into_the_view(hean, town):
 
 
 def test_a_watch_without_a_terminal_writes_lines(hean, town):
-    told = hean("book", "ETH/USDT", "--venues-from", town, "--watch", "--seconds", "0.7")
+    told = hean("book", "ETH/USDT", "--venues-from", town, "--watch", "--seconds", "2")
     assert told.code == 0
     assert all(line.startswith("bid ") for line in told.out.splitlines())
     assert len(told.out.splitlines()) > 2

@@ -32,6 +32,8 @@ from hean_router.venue import (
 from tests.integrity.harness import SEED, scaled
 from tests.integrity.streams import LINEAR, MS, ORIGIN, SECOND, SPOT, carried, connector
 
+pytestmark = pytest.mark.slow  # make test is a user's command; check-all runs these
+
 PATHS = {
     ("binance", SPOT): "/stream",
     ("binance", LINEAR): "/public/stream",

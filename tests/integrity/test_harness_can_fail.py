@@ -13,6 +13,8 @@ from hean_router.venue import FeedSession
 from tests.integrity.harness import FalseAlarm, Missed, storm
 from tests.integrity.streams import LINEAR, SPOT, simulated
 
+pytestmark = pytest.mark.slow  # make test is a user's command; check-all runs these
+
 _straddles, _snapshot, _delta, _moved = Book._straddles, Book.snapshot, Book.delta, Book._moved
 _enter, _lose = Book.enter, FeedSession._lose
 _on_malformed, _on_fetched = FeedSession._on_malformed, FeedSession._on_fetched

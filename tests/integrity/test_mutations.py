@@ -51,6 +51,7 @@ def heard_all(tally: Tally, stream: Stream) -> None:
 
 
 @every
+@pytest.mark.slow
 def test_a_clean_stream_gives_no_alarm(make):
     """In its own time, under the live program's policy, looked at every 100 ms."""
     stream = make()
@@ -82,12 +83,14 @@ def test_a_simulated_stream_holds_what_is_to_be_spoiled(make):
 
 
 @every_simulated
+@pytest.mark.slow
 def test_two_thousand_mutants(make):
     stream = make()
     heard_all(storm(stream, 2_000), stream)
 
 
 @every_real
+@pytest.mark.slow
 def test_five_hundred_mutants_of_a_recording(make):
     stream = make()
     tally = storm(stream, 500)
@@ -96,6 +99,7 @@ def test_five_hundred_mutants_of_a_recording(make):
 
 
 @every_simulated
+@pytest.mark.slow
 def test_seldom_spoiled_under_the_live_program_s_policy(make):
     """One frame in a hundred; real waits, so that books are LIVE between."""
     stream = make()

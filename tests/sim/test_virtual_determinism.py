@@ -27,6 +27,7 @@ def digest(seed, hash_seed):
     return hexdigest
 
 
+@pytest.mark.slow
 def test_same_seed_same_trace_in_another_process():
     assert digest(1, 0) == digest(1, 1) == digest(1, 4242)
 

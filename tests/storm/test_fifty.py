@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from hean_router.book import BookState
 from hean_router.sim.market import START_PX, Pace
 from hean_router.sim.virtual import run
@@ -21,6 +23,7 @@ def refusals(here):
     return counts
 
 
+@pytest.mark.slow
 def test_fifty_symbols_on_four_venues_come_back_within_ten_seconds():
     async def main(world):
         async with town(world, SYMBOLS, pace=PACE) as here:
@@ -46,6 +49,7 @@ def test_fifty_symbols_on_four_venues_come_back_within_ten_seconds():
     assert not refused, f"limits were hit: {refused}"
 
 
+@pytest.mark.slow
 def test_a_planned_rotation_leaves_no_gap():
     async def main(world):
         async with town(world, SYMBOLS[:10], pace=Pace(updates_per_s=10)) as here:

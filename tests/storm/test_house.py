@@ -148,12 +148,12 @@ def test_the_kill_switch_cancels_everywhere_and_latches():
     "faults",
     [
         "acklost:0.2",  # done, and nobody said so
-        "unknown:0.2",  # the venue does not know itself
+        pytest.param("unknown:0.2", marks=pytest.mark.slow),  # the venue does not know itself
         "undone:0.2",  # never done, and nobody said so
-        "early:0.5",  # the private event before the ack
-        "twice:0.5",  # every private event again
-        "lag:0.3",  # shown late
-        "cut:20s",  # every connection, now and then
+        pytest.param("early:0.5", marks=pytest.mark.slow),  # the private event before the ack
+        pytest.param("twice:0.5", marks=pytest.mark.slow),  # every private event again
+        pytest.param("lag:0.3", marks=pytest.mark.slow),  # shown late
+        pytest.param("cut:20s", marks=pytest.mark.slow),  # every connection, now and then
     ],
 )
 def test_no_fault_of_a_venue_loses_or_doubles_an_order(faults):
@@ -202,7 +202,9 @@ class Kept:
         return None
 
 
-@pytest.mark.parametrize("seed", [41, 42, 43])
+@pytest.mark.parametrize(
+    "seed", [41, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (42, 43))]
+)
 def test_dying_in_mid_flight_loses_nothing_and_doubles_nothing(seed):
     async def main(world):
         rng, journal, asked = Random(seed), Kept(), {}

@@ -61,6 +61,7 @@ def told(seed, ran):
     return hits
 
 
+@pytest.mark.slow
 def test_ten_minutes_of_faults():
     told(7, run_storm(7, 10))
 
@@ -106,6 +107,7 @@ def digest_elsewhere(seed, minutes, hash_seed):
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_same_seed_same_trace_in_another_process():
     here = run_storm(5, 2).digest
     assert here == digest_elsewhere(5, 2, hash_seed=12345)
