@@ -29,6 +29,8 @@ VENUES = ("binance", "bybit", "kraken", "okx")
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 RATES = "USDT/USD"
 START_S = 60  # on a busy machine
+FINAL = frozenset({"filled", "canceled", "rejected", "expired"})
+GOING = ("pending_new", "new", "partially_filled", "pending_cancel", "unknown")
 # What is tested is not how fast a person may type; every other limit stays as it is delivered.
 HASTE = {
     "HEAN_LIMITS__DUPLICATE_WINDOW_MS": "0",
@@ -100,7 +102,8 @@ class Rig:
     """Simulators, a router, and everything they write, in one folder.
 
     `apart` gives each venue a process of its own, so that one can be killed; `ahead_s` sets the
-    clocks of some, in seconds; `faults` is what the venues do wrong.
+    clocks of some, in seconds; `faults` is what the venues do wrong; `state` is where the journal
+    is, if not in `folder`.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Rig:
         ahead_s: Mapping[str, int] | None = None,
         faults: str = "",
         env: Mapping[str, str] | None = None,
+        state: Path | None = None,
     ) -> None:
         self.folder, self.seed, self.symbols, self.limits = folder, seed, symbols, limits
         self.venues, self.apart, self.ahead_s = venues, apart or bool(ahead_s), ahead_s or {}
@@ -127,7 +131,7 @@ class Rig:
             **HASTE,
             **(env or {}),
         }
-        self.logs, self.state = folder / "logs", folder / "state"
+        self.logs, self.state = folder / "logs", state or folder / "state"
         self.journal = self.state / "journal.sqlite3"
         self.venues_file = folder / "venues.json"
         self.sims: dict[str, Child] = {}
@@ -246,24 +250,24 @@ async def until(
         await asyncio.sleep(0.1)
 
 
-async def pages(client: AsyncClient, what: str) -> list[Any]:
+async def pages(client: AsyncClient, what: str, **filters: Any) -> list[Any]:
     """Every page of `orders` or `fills`."""
     out: list[Any] = []
     cursor = None
     while True:
-        page = await client.read(what, limit=500, cursor=cursor)
+        page = await client.read(what, limit=500, cursor=cursor, **filters)
         out += page[what]
         if (cursor := page["next_cursor"]) is None:
             return out
 
 
 async def working(client: AsyncClient) -> list[str]:
-    """Orders that have not ended, and why not."""
-    final = {"filled", "canceled", "rejected", "expired"}
+    """Orders that have not ended, and why not; of many that have, only few are read."""
+    found = [one for status in GOING for one in await pages(client, "orders", status=status)]
+    if not found:  # one that changed between two of these pages may stand on neither
+        found = [one for one in await pages(client, "orders") if one["status"] not in FINAL]
     return [
-        f"{one['id']} {one['status']} {[c['status'] for c in one['children']]}"
-        for one in await pages(client, "orders")
-        if one["status"] not in final
+        f"{one['id']} {one['status']} {[c['status'] for c in one['children']]}" for one in found
     ]
 
 
