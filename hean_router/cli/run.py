@@ -17,6 +17,7 @@ from hean_router.domain.instrument import Pair
 from hean_router.office import PAPER, Office
 from hean_router.runtime.clock import Clock, steady_clock
 from hean_router.runtime.loop import Interrupted, run
+from hean_router.telemetry.process import ProcessMetrics
 
 AGAIN_NS = 60 * 1_000_000_000
 TOLD_MAX = 1_000
@@ -195,6 +196,7 @@ async def running(
     office: Office, settings: Settings, state: Path | None, *, port: int | None = None
 ) -> AsyncIterator[Running]:
     """The office with its API, found by clients here for as long as the block lasts."""
+    office.router.metrics.add(ProcessMetrics())
     async with office.running():
         app = make_app(office.face(), with_docs=settings.api.docs)
         olds = office.engine.keyring.keys()
