@@ -47,9 +47,10 @@ class House:
     def __init__(self, world: World, venues: dict[str, Venue], histories) -> None:
         self.world, self.venues, self.histories = world, venues, histories
         self._ids = count(1)
+        self.entropy = Random(world.seeds.number("entropy"))
 
     @asynccontextmanager
-    async def moved_in(self, journal, within_s=60.0, *, wait=True, paper=False):
+    async def moved_in(self, journal, within_s=60.0, *, wait=True, paper=False, clock=None):
         """An office on `journal`, once every desk and book stands; and until the block ends."""
         world = self.world
         office = self.office = Office(
@@ -58,12 +59,12 @@ class House:
             self.pairs,
             state=None,
             paper=paper,
-            clock=world.net.clock("router"),
+            clock=clock or world.net.clock("router"),
             rng=Random(world.seeds.number("office")),
             connector=virtual_connector,
             tell=lambda text: world.note("router", text),
             journal=journal,
-            entropy=lambda size: bytes(size),
+            entropy=self.entropy.randbytes,
         )
         self.trading, self.engine, self.market = (
             office.trading,

@@ -1,0 +1,484 @@
+"""What may go wrong, by the names of the specification: V1 to V26 at venues and on the wire, P1 to
+P14 in our own process.
+
+Each fault is a coroutine that makes it happen, waits until it has, heals what it broke, and says
+whether it struck: one that never strikes proves nothing.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from hean_router.sim.fault_spec import ORDERS, TIMES
+from hean_router.sim.virtual import World
+from tests.storm.disk import Disk
+from tests.storm.people import People
+
+SECOND = 1_000_000_000
+PATIENCE_S = 15.0  # for something to be struck
+
+
+@dataclass
+class Sky:
+    """What a fault may touch."""
+
+    world: World
+    home: Any
+    disk: Disk
+    people: People
+    rng: Random
+    hits: Counter[str] = field(default_factory=Counter)
+    lied: set[str] = field(default_factory=set)  # venues whose word can be trusted no more
+    clocks_moved: bool = False
+    ends: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    up: bool = False
+    busy: set[str] = field(default_factory=set)  # wires that a fault holds now
+    rows: list[Any] = field(default_factory=list)  # the journal, in the end
+    answers: dict[str, Any] = field(default_factory=dict)  # the API's, in the end
+
+    def venue(self) -> str:
+        """Any of the four."""
+        return self.rng.choice(sorted(self.home.venues))
+
+    def simulator(self, venue: str) -> Any:
+        """The venue itself."""
+        return self.home.venues[venue].simulator
+
+    def link(self, venue: str) -> Any:
+        """Our wire to it."""
+        return self.world.net.link("router", venue)
+
+    def free_wire(self) -> str:
+        """A venue whose wire nothing else plays with; '' if there is none."""
+        free = [name for name in sorted(self.home.venues) if name not in self.busy]
+        return self.rng.choice(free) if free else ""
+
+    async def poke(self, venue: str, **how: Any) -> bool:
+        """One order for that venue alone, so that what waits for an order finds one."""
+        if not self.up:
+            return False
+        return await self.people.order(venue, **how) is not None
+
+    async def until(self, true: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
+        """Whether it became so within that time."""
+        for _ in range(int(within_s / 0.1)):
+            if true():
+                return True
+            await asyncio.sleep(0.1)
+        return true()
+
+    def words(self, venue: str) -> frozenset[str]:
+        """What that venue can be asked to do wrong."""
+        return frozenset({*ORDERS, *TIMES})
+
+    def counted(self, venue: str, word: str) -> int:
+        """How often it has."""
+        simulator = self.simulator(venue)
+        return int(simulator.order_faults.counts[word] + simulator.face.counts[word])
+
+    def demand(self, venue: str, word: str) -> None:
+        """Let it go wrong there, now or at the next chance."""
+        place = self.home.venues[venue]
+        if word in ORDERS:
+            place.simulator.order_faults.demand(word)
+        else:
+            now_ns = self.world.net.clock(venue)()
+            place.server.carry_out(place.simulator.face.hit(word, now_ns))
+
+    async def struck(self, venue: str, word: str, *, pokes: int = 6) -> bool:
+        """Demand a venue's fault, and order there until it has struck."""
+        before = self.counted(venue, word)
+        self.demand(venue, word)
+        for _ in range(pokes):
+            if self.counted(venue, word) > before:
+                return True
+            await self.poke(venue)
+            await asyncio.sleep(self.rng.uniform(0.3, 2))
+        return self.counted(venue, word) > before
+
+
+Strike = Callable[[Sky], Awaitable[bool]]
+MENU: dict[str, list[Strike]] = {}
+"""Code -> the ways in which it can be made to happen."""
+TEXTS: dict[str, str] = {}
+
+
+def fault(code: str, text: str) -> Callable[[Strike], Strike]:
+    """Enlist it."""
+
+    def enlist(strike: Strike) -> Strike:
+        MENU.setdefault(code, []).append(strike)
+        TEXTS[code] = text
+        return strike
+
+    return enlist
+
+
+# ------------------------------------------------------------------------- the wire
+
+
+async def _cut_after(sky: Sky, *, sender_is_us: bool, mode: str, most: int) -> bool:
+    """Arm a cut, and order until something has run into it."""
+    venue = sky.free_wire()
+    if not venue:
+        return False
+    sky.busy.add(venue)
+    link = sky.link(venue)
+    sender = "router" if sender_is_us else venue
+    try:
+        for _ in range(4):
+            link.cut_after(sky.rng.randint(1, most), sender=sender, mode=mode)
+            await sky.poke(venue)
+            if await sky.until(lambda: link.way(sender).cut is None, 3):
+                return True
+        return False
+    finally:
+        link.heal()
+        sky.busy.discard(venue)
+
+
+@fault("V1", "socket cut before the request reached the venue")
+async def cut_on_the_way_there(sky: Sky) -> bool:
+    return await _cut_after(sky, sender_is_us=True, mode="reset", most=700)
+
+
+@fault("V2", "cut after the venue accepted, before the ack")
+async def cut_on_the_way_back(sky: Sky) -> bool:
+    return await _cut_after(sky, sender_is_us=False, mode="reset", most=400)
+
+
+@fault("V2", "cut after the venue accepted, before the ack")
+async def answer_clogged_then_cut(sky: Sky) -> bool:
+    venue = sky.free_wire()
+    if not venue:
+        return False
+    sky.busy.add(venue)
+    link = sky.link(venue)
+    try:
+        link.clog(sender=venue)  # the venue hears us, and nothing comes back
+        poked = await sky.poke(venue)
+        await asyncio.sleep(sky.rng.uniform(0.05, 6))
+        link.cut("reset")
+        return poked
+    finally:
+        link.heal()
+        sky.busy.discard(venue)
+
+
+@fault("V15", "half-open TCP: no reset, no data")
+async def half_open(sky: Sky) -> bool:
+    venue = sky.free_wire()
+    if not venue:
+        return False
+    sky.busy.add(venue)
+    link = sky.link(venue)
+    sender = sky.rng.choice((None, "router", venue))
+    try:
+        link.blackhole(sender=sender)
+        await sky.poke(venue)
+        await asyncio.sleep(sky.rng.uniform(5, 45))
+        return True
+    finally:
+        if sky.rng.random() < 0.5:
+            link.cut("reset")
+        link.heal()
+        sky.busy.discard(venue)
+
+
+@fault("V16", "slow venue")
+async def slow_wire(sky: Sky) -> bool:
+    venue = sky.free_wire()
+    if not venue:
+        return False
+    sky.busy.add(venue)
+    link = sky.link(venue)
+    sender = sky.rng.choice((None, "router", venue))
+    try:
+        if sky.rng.random() < 0.3:
+            link.shape(bandwidth=sky.rng.choice((200, 2_000)), sender=sender)
+        else:
+            delay_ns = sky.rng.choice((1, 3, 8, 30)) * SECOND
+            link.latency(delay_ns, jitter_ns=delay_ns // 4, sender=sender)
+        await sky.poke(venue)
+        await asyncio.sleep(sky.rng.uniform(5, 30))
+        return True
+    finally:
+        link.shape(latency_ns=20_000_000, jitter_ns=5_000_000, bandwidth=0)
+        sky.busy.discard(venue)
+
+
+@fault("V22", "names that resolve no more")
+async def no_names(sky: Sky) -> bool:
+    venue = sky.free_wire()
+    if not venue:
+        return False
+    sky.busy.add(venue)
+    name, dns = f"{venue}.sim", sky.world.net.dns
+    try:
+        await sky.poke(venue)
+        dns[name] = sky.world.net.dns.failure()
+        sky.link(venue).cut("reset")
+        await asyncio.sleep(sky.rng.uniform(5, 60))
+        return True
+    finally:
+        dns[name] = venue
+        sky.busy.discard(venue)
+
+
+# ------------------------------------------------------------------------- clocks
+
+
+def steady(world: World) -> Callable[[], int]:
+    """A process's clock, as `runtime.clock` makes it: the wall's time at its start, then steady."""
+    start_ns = world.net.clock("router")() - world.now_ns
+    return lambda: start_ns + world.now_ns
+
+
+@fault("V11", "our clock or a venue's is wrong, jumps, drifts")
+async def our_clock_is_wrong(sky: Sky) -> bool:
+    """For a whole life of the router, which asks the wall only at its start."""
+    by_s = sky.rng.choice((-70, -2, 2, 5, 70))
+    sky.clocks_moved = True
+    clock = sky.world.net.clock("router")
+    clock.jump(by_s * SECOND)
+    try:
+        if not await _end_life(sky, "term"):
+            return False
+        await asyncio.sleep(sky.rng.uniform(20, 60))
+        return True
+    finally:
+        clock.jump(-by_s * SECOND)
+        await _end_life(sky, "kill")
+
+
+@fault("V11", "our clock or a venue's is wrong, jumps, drifts")
+async def a_venues_clock_jumps(sky: Sky) -> bool:
+    venue, by_s = sky.venue(), sky.rng.choice((2, 5, 70))
+    sky.clocks_moved = True
+    clock = sky.world.net.clock(venue)
+    clock.jump(by_s * SECOND)
+    try:
+        await sky.poke(venue)
+        await asyncio.sleep(sky.rng.uniform(5, 30))
+        return True
+    finally:
+        if by_s > 5:  # beyond what a router may take for its own mistake
+            clock.jump(-by_s * SECOND)
+
+
+@fault("V11", "our clock or a venue's is wrong, jumps, drifts")
+async def a_venues_clock_drifts(sky: Sky) -> bool:
+    sky.clocks_moved = True
+    venue = sky.venue()
+    clock = sky.world.net.clock(venue)
+    try:
+        clock.drift(sky.rng.choice((1, 5)) * 1_000_000)  # up to 5 ms a second
+        await asyncio.sleep(sky.rng.uniform(10, 40))
+        await sky.poke(venue)
+        return True
+    finally:
+        clock.drift(0)
+
+
+@fault("P14", "clock set back while we run")
+async def our_clock_is_set_back(sky: Sky) -> bool:
+    by_s, life = sky.rng.choice((2, 30, 600)), sky.disk.lives
+    clock = sky.world.net.clock("router")
+    clock.jump(-by_s * SECOND)
+    try:
+        await sky.poke(sky.venue())
+        await asyncio.sleep(sky.rng.uniform(5, 30))
+        return sky.up
+    finally:
+        clock.jump(by_s * SECOND)
+        if sky.disk.lives != life or not sky.up:  # one that was born into a wrong time
+            sky.clocks_moved = True
+            await _end_life(sky, "kill")
+
+
+# ------------------------------------------------------------------------- our own process
+
+
+async def _end_life(sky: Sky, how: str) -> bool:
+    if not await sky.until(lambda: sky.up, 60):
+        return False
+    if sky.rng.random() < 0.7:
+        await sky.poke(sky.venue())
+        await asyncio.sleep(sky.rng.choice((0, 0, 0.01, 0.03, 0.1, 0.5)))
+    sky.ends.put_nowait(how)
+    return True
+
+
+@fault("P1", "kill -9 at any instant")
+async def killed(sky: Sky) -> bool:
+    return await _end_life(sky, "kill")
+
+
+@fault("P2", "SIGTERM under load")
+async def terminated(sky: Sky) -> bool:
+    return await _end_life(sky, "term")
+
+
+@fault("P3", "the process stands still: SIGSTOP, a paused machine")
+async def stopped(sky: Sky) -> bool:
+    await sky.poke(sky.venue())
+    sky.world.loop.stall(sky.rng.choice((1, 30, 600)))
+    return True
+
+
+@fault("P8", "the event loop stalls")
+async def stalled(sky: Sky) -> bool:
+    await sky.poke(sky.venue())
+    sky.world.loop.stall(sky.rng.choice((0.1, 2, 20)))
+    return True
+
+
+@fault("P5", "disk full")
+async def disk_full(sky: Sky) -> bool:
+    disk, before = sky.disk, sky.disk.failed
+    if not await sky.until(lambda: sky.up, 60):
+        return False
+    disk.full = True
+    try:
+        await sky.poke(sky.venue())
+        await asyncio.sleep(sky.rng.uniform(0.1, 20))
+        return disk.failed > before
+    finally:
+        disk.full = False
+
+
+@fault("P6", "a flush that fails, rows that may or may not be there")
+async def flush_fails(sky: Sky) -> bool:
+    disk, before = sky.disk, sky.disk.torn
+    disk.unsure = True
+    try:
+        await sky.poke(sky.venue())
+        found = await sky.until(lambda: disk.torn > before)
+        if found and sky.rng.random() < 0.5:
+            await _end_life(sky, "kill")
+        return found
+    finally:
+        disk.unsure = False
+
+
+class _Deaf:
+    """A query store whose database is gone: it fails whoever tells it anything."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def committed(self, seq: int) -> None:
+        self.asked += 1
+        raise RuntimeError("the database is gone")
+
+
+@fault("P7", "database down")
+async def database_down(sky: Sky) -> bool:
+    if not await sky.until(lambda: sky.up, 60):
+        return False
+    office, deaf = sky.home.office, _Deaf()
+    office.feeder = deaf
+    try:
+        await sky.poke(sky.venue())
+        await asyncio.sleep(sky.rng.uniform(1, 20))
+        return deaf.asked > 0
+    finally:
+        office.feeder = None
+
+
+class Buggify(Exception):
+    """What kills a task."""
+
+
+_OURS = ("/runtime/", "/app.py", "/office.py", "/venue/", "/telemetry/", "/store/")
+
+
+def _our_tasks() -> list[tuple[str, Any]]:
+    """Tasks of the router that wait for something that nobody else waits for."""
+    found = []
+    for task in asyncio.all_tasks():
+        code = getattr(task.get_coro(), "cr_code", None)
+        waits = getattr(task, "_fut_waiter", None)
+        if code is None or waits is None or isinstance(waits, asyncio.Task) or waits.done():
+            continue
+        if any(part in code.co_filename for part in _OURS) and "/sim/" not in code.co_filename:
+            found.append((code.co_qualname, waits))
+    return sorted(found, key=lambda one: one[0])
+
+
+@fault("P9", "a task of ours dies")
+async def task_dies(sky: Sky) -> bool:
+    if not await sky.until(lambda: sky.up, 60):
+        return False
+    tasks = _our_tasks()
+    names = sorted({name for name, _ in tasks})
+    if not names:
+        return False
+    name = sky.rng.choice(names)
+    sky.world.note("sky", f"kills {name}")
+    waits = [one for found, one in tasks if found == name]
+    waits[0].set_exception(Buggify(name))
+    await sky.poke(sky.venue())
+    await asyncio.sleep(sky.rng.uniform(1, 10))
+    return True
+
+
+@fault("P10", "a reader that never reads")
+async def slow_reader(sky: Sky) -> bool:
+    if not await sky.until(lambda: sky.up, 60):
+        return False
+    one = sky.home.trading.subscribe()
+    one._queue = asyncio.Queue(8)
+    for _ in range(4):
+        await sky.poke(sky.venue())
+        if await sky.until(lambda: bool(one.cut), 5):
+            return True
+    return False
+
+
+# ------------------------------------------------------------------------- what venues do
+
+WORDS = {
+    "V3": (("acklost",), "the ack is lost, the fill arrives on the private socket"),
+    "V4": (("early",), "fill before ack"),
+    "V5": (("twice", "replay"), "the same trade told twice"),
+    "V6": (("disorder",), "private messages out of order"),
+    "V7": (("race",), "a cancel meets a fill"),
+    "V8": (("drop", "repeat", "reorder", "gap", "lostreset"), "book frames lost, doubled, stale"),
+    "V9": (("corrupt", "digits"), "frames and digits that are wrong"),
+    "V10": (("snapshot", "restart"), "a new snapshot in mid-stream, sequences begin again"),
+    "V12": (("nonce",), "a nonce refused"),
+    "V13": (("limited",), "rate limits and bans"),
+    "V14": (("rest", "garbled"), "5xx, HTML, empty and cut bodies"),
+    "V17": (("dust",), "partial fills in dust"),
+    "V18": (("reject",), "refusals by class"),
+    "V19": (("maintenance",), "maintenance"),
+    "V20": (("rules",), "rules change in flight"),
+    "V23": (("lie",), "the venue lies"),
+    "V24": (("vanish",), "an order vanishes from the open list"),
+    "V25": (("deadman",), "the dead-man switch fires though we live"),
+    "V26": (("session", "shutdown"), "session limits"),
+}
+UNKNOWNS = ("unknown", "undone", "lag")  # V2's kin: the venue itself does not know
+
+
+def _by_word(word: str) -> Strike:
+    async def strike(sky: Sky) -> bool:
+        venues = sorted(sky.home.venues)
+        sky.rng.shuffle(venues)
+        for venue in venues:
+            if word not in sky.words(venue):
+                continue
+            return await sky.struck(venue, word)
+        return False
+
+    strike.__name__ = word
+    return strike
+
+
+for _code, (_words, _text) in WORDS.items():
+    for _word in _words:
+        fault(_code, _text)(_by_word(_word))
