@@ -35,6 +35,7 @@ from hean_router.telemetry.metrics import REASONS_MAX
 from hean_router.telemetry.stages import Stages
 
 RISK_STATES = ("normal", "reduce_only", "halted")
+_GONE_MAX = 1_000  # ended orders of which more may still be told
 _SENT_MAX = 10_000  # ended orders whose first fill may still come
 
 # By the counter's own name: its help and labels.
@@ -80,6 +81,7 @@ class _Live(Struct):
     """An order that may still trade."""
 
     venue: str
+    leaves: Decimal  # base
     unknown: bool = False
 
 
@@ -96,6 +98,7 @@ class OrderMetrics:
         self._counts: dict[str, Counter[tuple[str, ...]]] = {name: Counter() for name in _COUNTERS}
         self._labels: dict[str, set[str]] = {}
         self._live: dict[str, _Live] = {}
+        self._gone: dict[str, str] = {}  # filled lately -> venue: the ack may come after the fill
         self._sent_ns: dict[str, int] = {}  # until the first fill
         self._acked: set[str] = set()
         self._breaks: dict[tuple[str, str, str], str] = {}
@@ -150,7 +153,7 @@ class OrderMetrics:
 
     def _venue(self, key: str) -> str:
         live = self._live.get(key)
-        return "" if live is None else live.venue
+        return self._gone.get(key, "") if live is None else live.venue
 
     def _count(self, row: Row) -> None:
         match row:
@@ -211,7 +214,7 @@ class OrderMetrics:
         """Keep what is alive: it is read off as gauges."""
         match row:
             case ChildIntended():
-                self._live[row.key] = _Live(row.venue)
+                self._live[row.key] = _Live(row.venue, row.qty)
             case ChildUnknown():
                 if (live := self._live.get(row.key)) is not None:
                     live.unknown = True
@@ -223,6 +226,8 @@ class OrderMetrics:
                 self._acked.discard(row.key)
                 if not isinstance(row, ChildReported):
                     self._sent_ns.pop(row.key, None)  # of these there will be no fill
+            case Filled():
+                self._follow_fill(row)
             case BalanceBreak():
                 self._breaks[row.venue, row.account, row.asset] = row.venue
             case BalancesSet():
@@ -232,6 +237,19 @@ class OrderMetrics:
                 self._epoch = row.epoch
             case _:
                 pass
+
+    def _follow_fill(self, row: Filled) -> None:
+        """It exists; and the last fill ends it: no report may follow that says so."""
+        if (live := self._live.get(row.key)) is None:
+            return
+        live.leaves -= row.qty
+        live.unknown = False
+        if live.leaves <= 0:
+            del self._live[row.key]
+            self._acked.discard(row.key)
+            if len(self._gone) >= _GONE_MAX:
+                del self._gone[next(iter(self._gone))]
+            self._gone[row.key] = live.venue
 
     # ------------------------------------------------------------------------- being read
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 from prometheus_client import Metric, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -12,7 +13,8 @@ class ProcessMetrics:
     """Add it to the `Metrics` of a program that runs for long.
 
     `process_resident_memory_bytes`, `process_open_fds` and the like by Prometheus' own names, where
-    the system tells them (Linux); threads and asyncio tasks everywhere.  What rises for hours leaks.
+    the system tells them (Linux); threads and asyncio tasks everywhere.  What rises for hours
+    leaks.
     """
 
     def __init__(self) -> None:
@@ -25,8 +27,6 @@ class ProcessMetrics:
             "hean_process_threads", "Threads of Python's", value=threading.active_count()
         )
         tasks = GaugeMetricFamily("hean_process_tasks", "Tasks on the event loop")
-        try:
+        with suppress(RuntimeError):  # asked from where no loop runs
             tasks.add_metric((), len(asyncio.all_tasks()))
-        except RuntimeError:
-            pass  # asked from where no loop runs
         yield tasks

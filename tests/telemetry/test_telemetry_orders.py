@@ -53,10 +53,10 @@ def reported(key, state):
     return r.ChildReported(at_ns=1, key=key, state=state, cum_qty=None, venue_order_id="7")
 
 
-def filled(key, fee="0.1", assumed="0.08", maker=False):
+def filled(key, fee="0.1", assumed="0.08", maker=False, qty="1"):
     return r.Filled(
         at_ns=1, venue="okx", account=ACCOUNT, symbol="BTC/USDT", trade_id="t", key=key,
-        parent=PARENT, strategy="", venue_order_id="7", side=Side.BUY, px=D(100), qty=D(1),
+        parent=PARENT, strategy="", venue_order_id="7", side=Side.BUY, px=D(100), qty=D(qty),
         fee=D(fee), fee_asset="USDT", maker=maker, sent_ns=0,
         fee_assumed=None if assumed is None else D(assumed),
     )  # fmt: skip
@@ -81,6 +81,12 @@ def told(*rows, orders=None):
         ([unknown("h1"), r.ChildAbsent(at_ns=1, key="h1", proof="")], 0, 0),
         ([r.ChildRejected(at_ns=1, key="h1", reject="FUNDS", code="", text="")], 0, 0),
         ([r.ChildWithdrawn(at_ns=1, key="h1", by="budget", code="", why="")], 0, 0),
+        ([filled("h1")], 0, 0),  # whole: no report need follow
+        ([acked("h1"), filled("h1"), reported("h1", OrderState.FILLED)], 0, 0),
+        ([filled("h1", qty="0.4")], 1, 0),
+        ([unknown("h1"), filled("h1", qty="0.4")], 1, 0),  # it traded: it is there
+        ([filled("h1", qty="0.4"), filled("h1", qty="0.6")], 0, 0),
+        ([filled("h0")], 1, 0),  # of another
         ([reported("h1", OrderState.EXPIRED), reported("h1", OrderState.EXPIRED)], 0, 0),
     ],
 )
@@ -137,6 +143,21 @@ def test_every_counter_counts_its_row_by_venue():
         ("hean_fee_drift", pytest.approx(0.01), {"venue": "okx", "asset": "USDT"}),
     ]:
         assert of(samples, name, **labels) == value, (name, labels)
+
+
+def test_an_ack_after_the_last_fill_is_counted_where_it_belongs():
+    samples = page(told(intended("h1"), filled("h1"), acked("h1")))
+    assert of(samples, "hean_orders_acked_total", venue="okx") == 1
+
+
+def test_ten_thousand_filled_orders_leave_nothing_behind():
+    orders = OrderMetrics()
+    for number in range(10_000):
+        key = f"h{number}"
+        told(intended(key), filled(key), acked(key), orders=orders)
+    assert not orders._live
+    assert not orders._acked
+    assert len(orders._gone) == 1_000
 
 
 def test_breaks_stand_until_balances_are_set():
