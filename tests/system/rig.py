@@ -64,9 +64,9 @@ class Child:
                 env={**os.environ, **env},
             )
 
-    def first_line(self) -> Any:
+    def first_line(self, within_s: float = START_S) -> Any:
         """Wait for it."""
-        until = time.monotonic() + START_S
+        until = time.monotonic() + within_s
         while time.monotonic() < until:
             with self.out.open("rb") as out:
                 out.seek(self._from)
@@ -172,12 +172,14 @@ class Rig:
 
     # ------------------------------------------------------------------------- the router
 
-    def start_router(self, *, env: Mapping[str, str] | None = None) -> None:
+    def start_router(
+        self, *, env: Mapping[str, str] | None = None, within_s: float = START_S
+    ) -> None:
         """Run it on the state there is; returns once its API answers."""
         words = ["run", "--mode", "live", "--venues-from", str(self.venues_file)]
         words += ["--state", str(self.state), "--json"]
         self.router = Child(self.folder, "router", words, {**self.env, **(env or {})})
-        first = self.router.first_line()
+        first = self.router.first_line(within_s)
         assert "api" in first, first
         # What is printed may trade; what the state file holds may do everything.
         here = json.loads((self.state / "router.json").read_text())
