@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from collections import Counter
+from collections.abc import Awaitable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -76,11 +77,11 @@ class Lives:
     async def _take_up(self, client: AsyncClient) -> None:
         """Ask again for all that was asked, and see to it that enough works and not too much."""
         ordered = self.ordered
-        for name in ordered.going() + ordered.some_ended():
-            await ordered.submit(client, name)
-        for name in ordered.going()[:-TOO_MANY]:
-            if name in ordered.ids:
-                await ordered.cancel(client, ordered.ids[name])
+        await _at_once(
+            ordered.submit(client, one) for one in ordered.going() + ordered.some_ended()
+        )
+        old = [ordered.ids[one] for one in ordered.going()[:-TOO_MANY] if one in ordered.ids]
+        await _at_once(ordered.cancel(client, one) for one in old)
         mid = await mids(client, SYMBOLS)
 
         async def enough() -> bool:
@@ -191,6 +192,17 @@ class Lives:
             f"{self.in_vain} starts refused on one, {self.taken_without} orders taken while a "
             "venue stood still"
         )
+
+
+async def _at_once(calls: Iterable[Awaitable[object]], most: int = 8) -> None:
+    """All of them, so many at a time."""
+    left = iter(calls)
+
+    async def some() -> None:
+        for call in left:
+            await call
+
+    await asyncio.gather(*(some() for _ in range(most)))
 
 
 def _some_seconds(rng: Random, most: float) -> float:
