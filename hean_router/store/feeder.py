@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hean_router.domain import record as r
-from hean_router.store import fold, schema
+from hean_router.store import fold, room, schema
 from hean_router.store import tables as t
 from hean_router.store.urls import DATABASE_FAULTS, StoreError, explained, shown
 
@@ -128,6 +129,7 @@ class Feeder:
     async def once(self) -> int:
         """Apply one batch; returns how many rows it had.  Raises what the database raises."""
         loop = asyncio.get_running_loop()
+        self._must_have_room()
         async with asyncio.timeout(self._batch_s):
             if self._applied is None:
                 await self._resume()
@@ -233,6 +235,11 @@ class Feeder:
                         break
             await asyncio.sleep(0)
         return rows
+
+    def _must_have_room(self) -> None:
+        """On a disk of our own; raises `OSError`."""
+        if self._url.get_backend_name() == "sqlite":
+            room.must_have(Path(self._url.database or "").absolute().parent)
 
     async def _write(self, after: int, rows: Sequence[Numbered]) -> None:
         async with self._open().begin() as connection:

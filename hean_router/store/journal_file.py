@@ -27,6 +27,7 @@ import msgspec
 
 from hean_router.domain.errors import HeanError
 from hean_router.domain.record import Opened, Row, decode, encode, kind_of
+from hean_router.store import room
 
 FORMAT = 1  # of the rows that this program writes
 # What makes a row's JSON of one format a row's JSON of the next, by that format and the row's kind.
@@ -109,10 +110,13 @@ class Journal:
             # Made before SQLite opens it: a journal holds all there is to know of an account.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             _settle(path.parent)
+            room.must_have(path.parent)
             db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
             return cls._opened(db, sync, lock, str(path), entropy or os.urandom(8))
         except OSError as fault:
             os.close(lock)
+            if fault.errno == errno.ENOSPC:
+                raise _full(str(path)) from None
             raise JournalError(
                 f"{path}: {fault.strerror}", "name a --state folder that can be written"
             ) from None
@@ -176,6 +180,7 @@ class Journal:
             found = chained(found, seq, kind, body)
             values.append((seq, row.at_ns, kind, body, found))
         self._must_be_there()
+        self._must_have_room()
         db = self._db
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -219,6 +224,20 @@ class Journal:
                     "stop this router, put the file back, and start it again",
                 )
 
+    def _must_have_room(self) -> None:
+        if self._lock is None:
+            return  # in memory
+        try:
+            room.must_have(os.path.dirname(self.path))
+        except OSError as fault:
+            raise (
+                _full(self.path)
+                if fault.errno == errno.ENOSPC
+                else JournalError(
+                    f"{self.path}: {fault.strerror}", "see the disk of the state folder"
+                )
+            ) from None
+
     def _roll_back(self) -> None:
         self._unsure = True
         try:
@@ -230,6 +249,7 @@ class Journal:
     def close(self) -> None:
         """Note where it ends, and let it go."""
         try:
+            self._must_have_room()
             self._db.execute("BEGIN IMMEDIATE")
             self._must_own()
             _note_head(self._db)
@@ -509,8 +529,9 @@ def _own(path: Path) -> int:
                 "stop it, or give this one another --state",
             ) from None
         raise JournalError(f"{path}: {fault.strerror}", "use a local disk") from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    with suppress(OSError):  # who it is can be told only where there is room for it
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock
 
 
@@ -538,6 +559,13 @@ def _settle(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _full(path: str) -> JournalError:
+    return JournalError(
+        f"{path}: the disk is full (less than {room.LEAST // 1_000_000} MB is left)",
+        "free some disk; orders go on by themselves",
+    )
 
 
 def _error(path: str, fault: sqlite3.Error, seq: int) -> JournalError:
