@@ -150,6 +150,8 @@ class Orders(kit.OrderCodec):
     limits = LIMITS
     rising_nonces = True
     visibility_ms = 5_000  # no bound is documented: ours
+    question_ms = 3_000  # an order costs two of the counter, which lets 0.33 a second pass
+    fills_of_all = True
     engine_ms = 1_000  # it does not match past the deadline, by its own clock
 
     def __init__(self, own: kit.Credentials, instruments: Mapping[str, kit.Instrument]) -> None:
@@ -237,12 +239,18 @@ class Orders(kit.OrderCodec):
         )
 
     def fills(self, instrument: kit.Instrument, since_ns: int) -> kit.Ask[Sequence[kit.Fill]]:
-        """Out of the whole account's history: it can not be asked for one pair.
+        """Out of the whole account's history: it can not be asked for one pair."""
+        found = yield from self.all_fills([instrument], since_ns)
+        return found[instrument.symbol]
+
+    def all_fills(
+        self, instruments: Sequence[kit.Instrument], since_ns: int
+    ) -> kit.Ask[Mapping[str, Sequence[kit.Fill]]]:
+        """The account's history, once for all pairs.
 
         It comes newest first, 50 at a time, by offset: a trade in between moves the rest on, so
         some may come twice, and none is passed over.
         """
-        names = {instrument.symbol, *instrument.aliases}
         found: dict[str, _Trade] = {}
         offset = 0
         # `start` is exclusive, and a trade's time is told to 0.1 ms.
@@ -259,12 +267,15 @@ class Orders(kit.OrderCodec):
         else:
             raise kit.VenueError(f"kraken TradesHistory: more than {_PAGES_MAX} pages")
 
-        def read() -> Sequence[kit.Fill]:
+        def read(instrument: kit.Instrument) -> Sequence[kit.Fill]:
+            names = {instrument.symbol, *instrument.aliases}
             ours = [(id_, row) for id_, row in found.items() if row.pair in names]
             fills = sorted((_fill(id_, row, instrument) for id_, row in ours), key=_when)
             return [fill for fill in fills if fill.sent_ns >= since_ns]
 
-        return self._readable("TradesHistory", read)
+        return self._readable(
+            "TradesHistory", lambda: {each.symbol: read(each) for each in instruments}
+        )
 
     def balances(self) -> kit.Ask[Sequence[kit.Balance]]:
         """What can be traded with: assets with a suffix are staked, lent or tokenised."""

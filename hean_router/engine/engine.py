@@ -94,7 +94,7 @@ class Engine:
         self.conduct, self.desks = Conduct(self.core), Desks(self.core)
         self.safety = Safety(self.core, self.conduct)
         self.crew = Crew(self.core, strategies, strategy_params)
-        self.resolver = Resolver(self.core.oms, world.visibility_ns)
+        self.resolver = Resolver(self.core.oms, world.visibility_ns, world.question_ns)
         self.hearing = Hearing(self.core, self.conduct, self.desks, self.resolver)
         self.opened: Opened | None = None
         self._touched: dict[str, None] = {}  # parents that this step's rows are about

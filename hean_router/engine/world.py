@@ -34,6 +34,10 @@ class World(Protocol):
         """How late an accepted order may first be seen by a question."""
         ...
 
+    def question_ns(self, venue: str) -> int:
+        """How far apart questions about one order are to be, at least: 0 where they are cheap."""
+        ...
+
 
 class Policy(Struct, frozen=True, kw_only=True):
     """Bounds of the engine's patience; every one has a reason.

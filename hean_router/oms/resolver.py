@@ -2,7 +2,7 @@
 
 Nothing is guessed.  An order is `ABSENT` only if questions that left after its last possible
 moment, plus the time the venue takes to show things, found it neither by its key nor among the
-open orders nor among the trades, each twice and a second apart.  By the same evidence an order
+open orders, each twice and a second apart, nor among the trades.  By the same evidence an order
 that did exist has ended, and what it traded is in its fills.
 """
 
@@ -84,6 +84,7 @@ class _Watch:
         "next_ns",
         "open",
         "order",
+        "proving",
         "reason",
         "refusals",
         "wait_ns",
@@ -100,18 +101,25 @@ class _Watch:
     def forget(self) -> None:
         """Begin looking anew: it was seen."""
         self.order, self.open, self.fills = _Look(), _Look(), _Look()
+        self.proving = 0  # rounds of questions whose answers can prove something
 
 
 class Resolver:
     """Asks about orders until the venue's answers settle them.
 
     Its memory is not state: a restart only asks again.  `visibility_ns`, by venue, is how late an
-    accepted order may first be seen by a question.  The work is O(what has changed).
+    accepted order may first be seen by a question; `question_ns` how far apart questions about one
+    order are to be, at least, where a venue counts them dearly.  The work is O(what has changed).
     """
 
-    def __init__(self, orders: Orders, visibility_ns: Visibility = 2 * SECOND) -> None:
+    def __init__(
+        self,
+        orders: Orders,
+        visibility_ns: Visibility = 2 * SECOND,
+        question_ns: Callable[[str], int] = lambda _venue: 0,
+    ) -> None:
         self._orders = orders
-        self._visibility = visibility_ns
+        self._visibility, self._question_ns = visibility_ns, question_ns
         self._watches: dict[str, _Watch] = {}
         self._heap: list[tuple[int, str]] = []
         self._lost: set[str] = set()  # open here, not among the open orders there
@@ -145,9 +153,26 @@ class Resolver:
             _, key = heapq.heappop(self._heap)
             watch = self._watches[key]
             _merge(asked, self._questions(watch, now_ns))
-            watch.wait_ns = min(WAIT_MAX_NS, max(UNKNOWN_NS, watch.wait_ns * 17 // 10))
-            self._set(watch, now_ns + watch.wait_ns)
+            self._set(watch, self._again_ns(watch, now_ns))
         return list(asked.values())
+
+    def _again_ns(self, watch: _Watch, now_ns: int) -> int:
+        """When to ask next, having asked now: later and later, but never past what would decide.
+
+        A venue may let us ask only a few times a minute: what is asked before an answer can prove
+        anything is taken from what proves.
+        """
+        watch.wait_ns = min(WAIT_MAX_NS, max(UNKNOWN_NS, watch.wait_ns * 5 // 2))
+        child = watch.child
+        floor_ns = self._floor(child)
+        if not (child.is_live or child.ghost):
+            return now_ns + watch.wait_ns
+        if now_ns <= floor_ns:
+            return min(now_ns + watch.wait_ns, floor_ns + MS)
+        watch.proving += 1
+        if watch.proving <= LOOKS:  # the second look, as soon as it counts
+            watch.wait_ns = max(APART_NS + 50 * MS, self._question_ns(child.venue))
+        return now_ns + watch.wait_ns
 
     def _set(self, watch: _Watch, at_ns: int) -> None:
         watch.next_ns = at_ns
@@ -191,7 +216,8 @@ class Resolver:
                 return "", 0, 0
             return "unsettled", child.ended_ns or 0, SETTLE_NS
         if child.status is ChildStatus.UNKNOWN:
-            return "unknown", child.unknown_ns or 0, UNKNOWN_NS
+            wait_ns = max(UNKNOWN_NS, self._question_ns(child.venue))
+            return "unknown", child.unknown_ns or 0, wait_ns
         if child.status is ChildStatus.INTENDED:
             return "unanswered", child.intended.at_ns, UNANSWERED_NS
         return self._open_reason(child)
@@ -217,7 +243,12 @@ class Resolver:
         place = (child.venue, child.account)
         missing = child.behind or reason == "unsettled"
         proving = (child.is_live or child.ghost) and now_ns > self._floor(child)
-        if not (reason == "behind" or (reason == "unsettled" and child.cum is not None)):
+        looked = proving and watch.proving <= LOOKS  # what was answered need not be asked again
+        if not (
+            reason == "behind"
+            or (reason == "unsettled" and child.cum is not None)
+            or (looked and watch.order.done)
+        ):
             yield Question(
                 venue=child.venue,
                 account=child.account,
@@ -225,11 +256,11 @@ class Resolver:
                 symbol=child.symbol,
                 key=child.key,
             )
-        if proving and reason != "behind":
+        if proving and reason != "behind" and not (looked and watch.open.done):
             yield Question(
                 venue=child.venue, account=child.account, what="open", symbol=child.symbol
             )
-        if missing or proving:
+        if missing or (proving and not (looked and self._fills_done(watch))):
             yield _fills(*place, child.symbol, _since_ns(child))
         # A cancel by our key is safe at any time, and turns "perhaps open" into "over".
         if reason in {"ghost", "cancel", "cancel refused"} or (
@@ -385,7 +416,7 @@ class Resolver:
         child = watch.child
         if not (child.is_live or child.ghost):
             return self._judge_ended(watch, now_ns)
-        if not (watch.order.done and watch.open.done and watch.fills.done):
+        if not (watch.order.done and watch.open.done and self._fills_done(watch)):
             return []
         if child.behind:
             return []  # the venue has counted more than its trades have shown us: ask on
@@ -402,6 +433,14 @@ class Resolver:
             subject=child.key,
         )
         return [incident, _inferred(child, OrderState.CANCELED, proof, now_ns)]
+
+    def _fills_done(self, watch: _Watch) -> bool:
+        """Trades have been looked at often enough.
+
+        Once, for an order of which the venue never spoke: no trade is without an order, and that
+        was asked for twice, among the open and the ended.
+        """
+        return watch.fills.done or (watch.child.acked_ns is None and bool(watch.fills.times))
 
     def _judge_ended(self, watch: _Watch, now_ns: int) -> list[Row]:
         child = watch.child

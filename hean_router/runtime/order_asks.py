@@ -1,7 +1,7 @@
 """What is asked of a venue about one account, in the background."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from hean_router.domain.desk import (
@@ -49,6 +49,14 @@ class DeskAsks(DeskCore):
         """Since then by either clock: the venue's may be behind ours."""
         reading = self.offset.at(self._clock())
         early_ns = max(0, -reading.offset_ns) + min(reading.bound_ns, 2 * SECOND)
+        if self.codec.fills_of_all and self._running and not self._key_unfit:
+            known_ns = self._fills_wanted.get(instrument, since_ns)
+            self._fills_wanted[instrument] = min(since_ns, known_ns)
+            if ("all fills",) not in self._questions:
+                task = self._spawn(self._asked_all_fills(early_ns))
+                self._questions["all fills",] = task
+                task.add_done_callback(lambda _: self._questions.pop(("all fills",), None))
+            return
         self._question(
             ("fills", instrument.symbol, since_ns),
             lambda: self.codec.fills(instrument, max(0, since_ns - early_ns)),
@@ -57,6 +65,45 @@ class DeskAsks(DeskCore):
             ),
             AskFailed(what="fills", why="", instrument=instrument),
         )
+
+    async def _asked_all_fills(self, early_ns: int) -> None:
+        """Ask once for all that is wanted when our turn has come; again for what came after."""
+        while self._fills_wanted:
+            async with self._asking:
+                wanted, self._fills_wanted = self._fills_wanted, {}
+                since_ns = max(0, min(wanted.values()) - early_ns)
+                signing, asked_ns = self._signing(), self._clock()
+                failed: str | None = None
+                try:
+                    found = await self._http.ask(
+                        self._part, self.codec.all_fills(list(wanted), since_ns), ASK_S, signing
+                    )
+                except VenueError as fault:
+                    failed = self._clean(str(fault))
+                except asyncio.CancelledError:
+                    self._tell_failed(wanted, "stopped")
+                    raise
+                except Exception as fault:  # noqa: BLE001 - logged and counted
+                    self._fault("a question about fills", fault)
+                    failed = type(fault).__name__
+            if failed is not None:
+                self._tell_failed(wanted, failed)
+                continue
+            for instrument, since in wanted.items():
+                early = since - early_ns
+                fills = tuple(one for one in found[instrument.symbol] if one.sent_ns >= early)
+                self._tell(
+                    FillsSeen(
+                        instrument=instrument,
+                        since_ns=since,
+                        fills=fills,
+                        asked_ns=signing.left_ns or asked_ns,
+                    )
+                )
+
+    def _tell_failed(self, wanted: Iterable[Instrument], why: str) -> None:
+        for instrument in wanted:
+            self._tell(AskFailed(what="fills", why=why, instrument=instrument))
 
     def ask_balances(self) -> None:
         self._question(

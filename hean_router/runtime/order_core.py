@@ -117,6 +117,8 @@ class DeskCore:
         self._pending: dict[str, Pending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: dict[tuple[object, ...], asyncio.Task[None]] = {}
+        # Instruments whose trades are to be asked for in one question, and since when.
+        self._fills_wanted: dict[Instrument, int] = {}
         self._asking = asyncio.Semaphore(ASKS_AT_ONCE)
         self._measure_now = asyncio.Event()
         self._broken = asyncio.Event()
@@ -138,6 +140,10 @@ class DeskCore:
     @property
     def visibility_ns(self) -> int:
         return self.codec.visibility_ms * MS
+
+    @property
+    def question_ns(self) -> int:
+        return self.codec.question_ms * MS
 
     @property
     def connected(self) -> bool:

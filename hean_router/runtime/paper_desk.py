@@ -100,6 +100,10 @@ class PaperDesk:
     def visibility_ns(self) -> int:
         return self.delay_ns
 
+    @property
+    def question_ns(self) -> int:
+        return 0
+
     def budget(self, instrument: Instrument) -> Budget:
         return Budget(1_000)
 

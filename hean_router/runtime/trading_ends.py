@@ -40,6 +40,13 @@ class MarketWorld:
             default=SECOND,
         )
 
+    def question_ns(self, venue: str) -> int:
+        """As that venue's desks say."""
+        return max(
+            (desk.question_ns for (name, _), desk in self._desks.items() if name == venue),
+            default=0,
+        )
+
 
 class Subscription:
     """Rows as they are committed; ends when the reader lags too far behind."""

@@ -80,6 +80,11 @@ class OrderDesk(Protocol):
         """How late an accepted order may first be seen by a question."""
         ...
 
+    @property
+    def question_ns(self) -> int:
+        """How far apart questions about one order are to be, at least: 0 where they are cheap."""
+        ...
+
     async def run(self, instruments: Sequence[Instrument], sink: DeskSink) -> None:
         """Stay connected and tell `sink`, until cancelled."""
         ...

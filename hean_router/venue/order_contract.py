@@ -96,6 +96,8 @@ class OrderCodec:
     tifs: frozenset[Tif] = frozenset(Tif)
     limits: OrderLimits
     visibility_ms: int = 1_000  # how late an accepted order may first be seen by a question
+    question_ms: int = 0  # how far apart questions about one order are to be: 0 = they are cheap
+    fills_of_all: bool = False  # whether one question tells the trades of all instruments
     # Requests must arrive in the order of their nonces, each above all before: so the next one is
     # not sent before the last is answered, and nonces are reserved on disk.
     rising_nonces: bool = False
@@ -133,6 +135,12 @@ class OrderCodec:
 
     def fills(self, instrument: Instrument, since_ns: int) -> Ask[Sequence[Fill]]:
         """Our trades since then, oldest first, whole."""
+        raise NotImplementedError
+
+    def all_fills(
+        self, instruments: Sequence[Instrument], since_ns: int
+    ) -> Ask[Mapping[str, Sequence[Fill]]]:
+        """The same for several, by venue symbol, in one question: where `fills_of_all` says so."""
         raise NotImplementedError
 
     def balances(self) -> Ask[Sequence[Balance]]:

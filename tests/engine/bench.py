@@ -31,6 +31,9 @@ class Nowhere:
     def visibility_ns(self, venue):
         return SECOND
 
+    def question_ns(self, venue):
+        return 0
+
 
 def listing(venue, pair=BTC):
     return Instrument(

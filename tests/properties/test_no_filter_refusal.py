@@ -166,6 +166,9 @@ class World:
     def visibility_ns(self, venue):
         return SECOND
 
+    def question_ns(self, venue):
+        return 0
+
 
 class Run:
     """An engine on such a world, whose orders are judged and mostly come to nothing."""

@@ -35,6 +35,8 @@ class Sky:
     clocks_moved: bool = False
     ends: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     up: bool = False
+    began_s: float = 0.0  # by the loop
+    stood_s: float = 0.0  # how long the process stood still, in all
     busy: set[str] = field(default_factory=set)  # wires that a fault holds now
     rows: list[Any] = field(default_factory=list)  # the journal, in the end
     answers: dict[str, Any] = field(default_factory=dict)  # the API's, in the end
@@ -69,6 +71,25 @@ class Sky:
                 return True
             await asyncio.sleep(0.1)
         return true()
+
+    async def sleep_until(self, at_s: float) -> None:
+        """Sleep until so long after the start, not counting what the process stood still."""
+        loop = asyncio.get_running_loop()
+        while (left_s := self.began_s + at_s + self.stood_s - loop.time()) > 0:
+            await asyncio.sleep(left_s)
+
+    def stall(self, seconds: float) -> None:
+        """Nothing happens for so long, here or at any venue; then all of it is late."""
+        self.stood_s += seconds
+        self.world.loop.stall(seconds)
+
+    def clear_up(self) -> None:
+        """Every venue behaves from here on."""
+        for venue in sorted(self.home.venues):
+            place = self.home.venues[venue]
+            place.simulator.order_faults._demanded.clear()
+            now_ns = self.world.net.clock(venue)()
+            place.server.carry_out(place.simulator.face._end(now_ns))
 
     def words(self, venue: str) -> frozenset[str]:
         """What that venue can be asked to do wrong."""
@@ -325,14 +346,14 @@ async def terminated(sky: Sky) -> bool:
 @fault("P3", "the process stands still: SIGSTOP, a paused machine")
 async def stopped(sky: Sky) -> bool:
     await sky.poke(sky.venue())
-    sky.world.loop.stall(sky.rng.choice((1, 30, 600)))
+    sky.stall(sky.rng.choice((1, 1, 30, 30, 600)))
     return True
 
 
 @fault("P8", "the event loop stalls")
 async def stalled(sky: Sky) -> bool:
     await sky.poke(sky.venue())
-    sky.world.loop.stall(sky.rng.choice((0.1, 2, 20)))
+    sky.stall(sky.rng.choice((0.1, 2, 20)))
     return True
 
 

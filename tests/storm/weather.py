@@ -97,12 +97,13 @@ async def weather(world: World, plan: Plan, folder: Path) -> Outcome:
     """Live through it.  Raises AssertionError where it does not add up."""
     pace = Pace(updates_per_s=plan.updates_per_s)
     calm_at_s = plan.minutes * 60 - CALM_S
-    async with plot(world, SYMBOLS, pace=pace, faults=f"until:{calm_at_s:.0f}s") as home:
+    async with plot(world, SYMBOLS, pace=pace, faults="until:10000h") as home:
         home.office = None
         rng = Random(f"people {plan.seed}")
         disk = Disk(folder / "journal.sqlite3")
         people = People(home, rng, busy_s=plan.busy_s)
         sky = Sky(world, home, disk, people, Random(f"sky {plan.seed}"))
+        sky.began_s = asyncio.get_running_loop().time()
         storm = [asyncio.create_task(_strike(sky, *one)) for one in plan.faults]
         calm = asyncio.create_task(_calm(sky, storm, calm_at_s))
         while await _life(sky) != "calm":
@@ -112,7 +113,7 @@ async def weather(world: World, plan: Plan, folder: Path) -> Outcome:
 
 
 async def _strike(sky: Sky, at_s: float, code: str, way: int) -> None:
-    await asyncio.sleep(at_s)
+    await sky.sleep_until(at_s)
     strikes = MENU[code]
     strike = strikes[way % len(strikes)]
     sky.world.note("sky", f"{code} {strike.__name__}")
@@ -121,12 +122,13 @@ async def _strike(sky: Sky, at_s: float, code: str, way: int) -> None:
 
 async def _calm(sky: Sky, storm: list[asyncio.Task[None]], at_s: float) -> None:
     """When the time has come, every fault ends; those under way heal what they broke."""
-    await asyncio.sleep(at_s)
+    await sky.sleep_until(at_s)
     for task in storm:
         task.cancel()
     for found in await asyncio.gather(*storm, return_exceptions=True):
         if isinstance(found, Exception):
             raise found
+    sky.clear_up()
     sky.world.note("sky", "calm")
     sky.ends.put_nowait("calm")
 
