@@ -19,7 +19,7 @@ from hean_router.domain.record import Incident
 from hean_router.sim import virtual
 from hean_router.sim.market import Pace
 from hean_router.store import Journal
-from tests.storm.house import House, plot
+from tests.storm.house import LIMITS, House, plot
 from tests.storm.test_house_storm import any_order
 
 HOUR_S = 3600
@@ -35,6 +35,9 @@ class Thin(Pace):
         assert self.levels >= 1
 
 
+# Some thousand orders at random pay their fees and win nothing.
+POOR = {**LIMITS, "daily_loss_max": "off"}
+POOR["each_account"] = {**LIMITS["each_account"], "daily_loss_max": "off"}
 PACE = Thin(updates_per_s=Fraction(1, 10), levels=20)
 # Not what the router holds: programs, the world it stands in, and what the counting itself makes.
 _OUTSIDE = (
@@ -85,7 +88,10 @@ class Mark:
 async def day(world, hours, *, per_minute):
     """So many hours with `per_minute` wishes; the marks, connections changed in time, the rows."""
     rng, asked, marks = Random("day"), {}, []
-    async with plot(world, SYMBOLS, pace=PACE) as home, home.moved_in(Journal.memory(), 300):
+    async with (
+        plot(world, SYMBOLS, pace=PACE, limits=POOR) as home,
+        home.moved_in(Journal.memory(), 300),
+    ):
         loop = asyncio.get_running_loop()
         began, next_mark = loop.time(), EVERY_S
         while (past := loop.time() - began) < hours * HOUR_S:

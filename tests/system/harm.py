@@ -5,8 +5,8 @@
         place.free(rig)
 
 Where mounts are permitted the state folder lies on a small file system of its own, so that a full
-disk is one; elsewhere the running process is forbidden to write to any file (`RLIMIT_FSIZE`), which
-SQLite takes for a disk that fails.
+disk is one.  Elsewhere, and there now and then, the running process is forbidden to write to any
+file (`RLIMIT_FSIZE`), which SQLite takes for a disk that fails.
 """
 
 import os
@@ -15,6 +15,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
@@ -76,13 +77,16 @@ class Disk:
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder, self.kind = folder, kind
         self.state = folder / "state"
+        self.filled: Counter[str] = Counter()  # by what
         self._ballast = folder / "ballast"
 
-    def fill(self, rig: Rig) -> None:
-        """Leave no room: the next row that needs any cannot be written."""
-        if self.kind == "rlimit":
+    def fill(self, rig: Rig, *, forbid: bool = False) -> None:
+        """Leave no room, or `forbid` to write: the next row cannot be written."""
+        if self.kind == "rlimit" or forbid:
+            self.filled["rlimit"] += 1
             self._limit(rig, 1)
             return
+        self.filled[self.kind] += 1
         # What the log has room for already would be written for seconds yet.
         with suppress(sqlite3.Error), closing(sqlite3.connect(rig.journal, timeout=0.2)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -98,10 +102,13 @@ class Disk:
 
     def free(self, rig: Rig) -> None:
         """Room again."""
-        if self.kind == "rlimit":
-            self._limit(rig, resource.RLIM_INFINITY)
-        else:
-            self._ballast.unlink(missing_ok=True)
+        self._limit(rig, resource.RLIM_INFINITY)
+        self._ballast.unlink(missing_ok=True)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is for everybody, the next router too."""
+        return self._ballast.exists()
 
     def _limit(self, rig: Rig, size: int) -> None:
         assert rig.router is not None
@@ -138,7 +145,7 @@ def _mounted(place: Path, image: Path) -> str:
             (
                 "ext4",
                 [
-                    ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", str(image)],
+                    ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "1024", str(image)],
                     ["mount", "-o", "loop", str(image), str(place)],
                 ],
             )

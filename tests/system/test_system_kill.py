@@ -140,7 +140,7 @@ class Lives:
 
     async def _full(self, harm: Harm, client: AsyncClient, crowd: Crowd) -> None:
         """No row can be written: orders are refused, cancels go."""
-        self.disk.fill(self.rig)
+        self.disk.fill(self.rig, forbid=harm is Harm.FULL and self.rng.random() < 0.5)
         await crowd.until_told("journal_unavailable", 20)
         await self._cancel_on_full_disk(client)
         for name in self.ordered.never_answered()[:3]:  # the same words are refused once more
@@ -178,7 +178,7 @@ class Lives:
         if harm is Harm.VENUE_KILL:
             time.sleep(self.rng.uniform(0, 1.5))
         self._let_go()
-        if harm is Harm.FULL_KILL and self.disk.kind != "rlimit" and self.rng.random() < 0.5:
+        if harm is Harm.FULL_KILL and self.disk.is_full:
             self.rig.start_router_in_vain("the disk is full")
             self.in_vain += 1
         self.disk.free(self.rig)
@@ -186,8 +186,9 @@ class Lives:
     def said(self) -> str:
         """What was done, in one line."""
         done = ", ".join(f"{count} {harm}" for harm, count in sorted(self.done.items()))
+        full = ", ".join(f"{count} by {how}" for how, count in sorted(self.disk.filled.items()))
         return (
-            f"{self.done.total()} kills ({done}; full disk by {self.disk.kind}); "
+            f"{self.done.total()} kills ({done}; full disks: {full}); "
             f"{self.ordered.said()}; {self.taken_back_when_full} taken back on a full disk, "
             f"{self.in_vain} starts refused on one, {self.taken_without} orders taken while a "
             "venue stood still"
