@@ -31,6 +31,7 @@ from hean_router.oms import ChildStatus
 
 SECOND = 1_000_000_000
 RETRY_MAX_NS = 30 * SECOND
+LOST_NS = SECOND // 2  # for a stream that was lost to come back by itself
 ANSWER_NS = 15 * SECOND  # what was not answered by then is asked again
 
 
@@ -70,10 +71,14 @@ class Desks:
             self.reconcile(venue, account)
 
     def lost(self, venue: str, account: str, event: StreamLost) -> None:
-        """Private messages may be missing: nothing is sent until we have asked."""
+        """Private messages may be missing: nothing is sent until we have asked.
+
+        Mostly the stream comes back a moment later, and then has to be asked about in any case; a
+        venue that lets us ask little would be asked twice for one cut.
+        """
         self._shut(venue, account, f"reconciling: {event.why}")
-        if self.core.desks[venue, account].standing:
-            self.reconcile(venue, account)
+        health = self.core.desks[venue, account]
+        health.waiting, health.again_ns = None, self.core.now_ns + LOST_NS
 
     def reconcile(self, venue: str, account: str) -> None:
         """Begin anew: ask for open orders, trades and balances."""
