@@ -205,7 +205,11 @@ class Resolver:
                 wait_ns = min(WAIT_MAX_NS, wait_ns * 17**watch.refusals // 10**watch.refusals)
                 watch.refusals = min(watch.refusals + 1, 9)
             watch.reason, watch.wait_ns = reason, wait_ns
-            self._set(watch, at_ns + wait_ns)
+            when_ns = at_ns + wait_ns
+            if reason == "unknown" and self._question_ns(child.venue):
+                # Where questions are dear, none is asked before its answer can prove something.
+                when_ns = max(when_ns, self._floor(child) + MS)
+            self._set(watch, when_ns)
 
     def _reason(self, child: Child) -> tuple[str, int, int]:
         """Why a child is asked about, from when on, and after how long; '' if it is not."""
@@ -216,8 +220,7 @@ class Resolver:
                 return "", 0, 0
             return "unsettled", child.ended_ns or 0, SETTLE_NS
         if child.status is ChildStatus.UNKNOWN:
-            wait_ns = max(UNKNOWN_NS, self._question_ns(child.venue))
-            return "unknown", child.unknown_ns or 0, wait_ns
+            return "unknown", child.unknown_ns or 0, UNKNOWN_NS
         if child.status is ChildStatus.INTENDED:
             return "unanswered", child.intended.at_ns, UNANSWERED_NS
         return self._open_reason(child)
@@ -243,11 +246,11 @@ class Resolver:
         place = (child.venue, child.account)
         missing = child.behind or reason == "unsettled"
         proving = (child.is_live or child.ghost) and now_ns > self._floor(child)
-        looked = proving and watch.proving <= LOOKS  # what was answered need not be asked again
+        # What was answered often enough is not asked again: the rest may be dear.
         if not (
             reason == "behind"
             or (reason == "unsettled" and child.cum is not None)
-            or (looked and watch.order.done)
+            or (proving and watch.order.done and not self._all_done(watch))
         ):
             yield Question(
                 venue=child.venue,
@@ -256,11 +259,11 @@ class Resolver:
                 symbol=child.symbol,
                 key=child.key,
             )
-        if proving and reason != "behind" and not (looked and watch.open.done):
+        if proving and reason != "behind" and not watch.open.done:
             yield Question(
                 venue=child.venue, account=child.account, what="open", symbol=child.symbol
             )
-        if missing or (proving and not (looked and self._fills_done(watch))):
+        if missing or (proving and not self._fills_done(watch)):
             yield _fills(*place, child.symbol, _since_ns(child))
         # A cancel by our key is safe at any time, and turns "perhaps open" into "over".
         if reason in {"ghost", "cancel", "cancel refused"} or (
@@ -416,7 +419,7 @@ class Resolver:
         child = watch.child
         if not (child.is_live or child.ghost):
             return self._judge_ended(watch, now_ns)
-        if not (watch.order.done and watch.open.done and self._fills_done(watch)):
+        if not self._all_done(watch):
             return []
         if child.behind:
             return []  # the venue has counted more than its trades have shown us: ask on
@@ -441,6 +444,9 @@ class Resolver:
         was asked for twice, among the open and the ended.
         """
         return watch.fills.done or (watch.child.acked_ns is None and bool(watch.fills.times))
+
+    def _all_done(self, watch: _Watch) -> bool:
+        return watch.order.done and watch.open.done and self._fills_done(watch)
 
     def _judge_ended(self, watch: _Watch, now_ns: int) -> list[Row]:
         child = watch.child

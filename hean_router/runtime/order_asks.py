@@ -50,8 +50,9 @@ class DeskAsks(DeskCore):
         reading = self.offset.at(self._clock())
         early_ns = max(0, -reading.offset_ns) + min(reading.bound_ns, 2 * SECOND)
         if self.codec.fills_of_all and self._running and not self._key_unfit:
-            known_ns = self._fills_wanted.get(instrument, since_ns)
-            self._fills_wanted[instrument] = min(since_ns, known_ns)
+            now_ns = self._clock()
+            known_ns, at_ns = self._fills_wanted.get(instrument, (since_ns, now_ns))
+            self._fills_wanted[instrument] = (min(since_ns, known_ns), at_ns)
             if ("all fills",) not in self._questions:
                 task = self._spawn(self._asked_all_fills(early_ns))
                 self._questions["all fills",] = task
@@ -67,11 +68,11 @@ class DeskAsks(DeskCore):
         )
 
     async def _asked_all_fills(self, early_ns: int) -> None:
-        """Ask once for all that is wanted when our turn has come; again for what came after."""
+        """Ask once for all that is wanted; again for what was wanted after that had left."""
         while self._fills_wanted:
             async with self._asking:
                 wanted, self._fills_wanted = self._fills_wanted, {}
-                since_ns = max(0, min(wanted.values()) - early_ns)
+                since_ns = max(0, min(since for since, _ in wanted.values()) - early_ns)
                 signing, asked_ns = self._signing(), self._clock()
                 failed: str | None = None
                 try:
@@ -89,7 +90,11 @@ class DeskAsks(DeskCore):
             if failed is not None:
                 self._tell_failed(wanted, failed)
                 continue
-            for instrument, since in wanted.items():
+            left_ns = signing.left_ns or asked_ns
+            for instrument, (since, at_ns) in list(self._fills_wanted.items()):
+                if at_ns <= left_ns and since - early_ns >= since_ns and instrument in wanted:
+                    del self._fills_wanted[instrument]  # wanted again while it waited to leave
+            for instrument, (since, _) in wanted.items():
                 early = since - early_ns
                 fills = tuple(one for one in found[instrument.symbol] if one.sent_ns >= early)
                 self._tell(
@@ -97,7 +102,7 @@ class DeskAsks(DeskCore):
                         instrument=instrument,
                         since_ns=since,
                         fills=fills,
-                        asked_ns=signing.left_ns or asked_ns,
+                        asked_ns=left_ns,
                     )
                 )
 

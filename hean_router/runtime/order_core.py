@@ -117,8 +117,8 @@ class DeskCore:
         self._pending: dict[str, Pending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: dict[tuple[object, ...], asyncio.Task[None]] = {}
-        # Instruments whose trades are to be asked for in one question, and since when.
-        self._fills_wanted: dict[Instrument, int] = {}
+        # Instruments whose trades are to be asked for in one question: since when, and wanted when.
+        self._fills_wanted: dict[Instrument, tuple[int, int]] = {}
         self._asking = asyncio.Semaphore(ASKS_AT_ONCE)
         self._measure_now = asyncio.Event()
         self._broken = asyncio.Event()
