@@ -258,7 +258,7 @@ class _Read:
 
 
 def _read(path: Path) -> _Read:
-    from hean_router.store.journal_file import JournalDamaged, JournalError, verify
+    from hean_router.store import JournalDamaged, JournalError, verify
 
     if not path.exists():
         return _Read("none yet")
@@ -272,7 +272,7 @@ def _read(path: Path) -> _Read:
 
 def _proved(path: Path) -> int:
     """How many rows the journal at `path` has, every one read; raises where its chain breaks."""
-    from hean_router.store.journal_file import verify
+    from hean_router.store import verify
 
     return verify(path)[0]
 

@@ -6,9 +6,8 @@ from hean_router.store.journal_file import (
     JournalError,
     JournalOwned,
     owner_of,
-    tail,
-    verify,
 )
+from hean_router.store.look import tail, verify
 
 __all__ = [
     "Journal",

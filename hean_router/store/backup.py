@@ -14,6 +14,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from hean_router.domain.errors import CommandError
+from hean_router.store import head_file
 from hean_router.store.urls import StoreError
 
 PAGES = 1024  # copied at a time; between two turns a router can write
@@ -79,6 +80,7 @@ def restore(
         size = fresh.stat().st_size
         if journal.exists():
             _set_aside(journal)
+        head_file.away(str(journal))  # what stood there had come further, perhaps
         _settle(fresh, journal)
     except sqlite3.Error as fault:
         raise StoreError(f"{source} cannot be restored: {fault}", "try another copy") from None

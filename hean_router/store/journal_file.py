@@ -4,8 +4,9 @@ One table of rows, gap-free and chained by hash, in SQLite: WAL, every commit fl
 left to the system (`relaxed`: survives kill -9, not a power failure).  One process owns it, by a
 lock on a file beside it; a process that has lost it is refused by its epoch.
 
-The chain shows any change, removal or reordering of rows; a head that is noted at every opening
-and closing shows that the last rows were cut off, as far as it had been noted.
+The chain shows any change, removal or reordering of rows.  That the last rows were cut off is shown
+by a head that is noted in the file at every opening and closing, and, where every commit is
+flushed, in a file beside it after every commit: so a write-ahead log that was lost is missed too.
 
 A later format of rows comes with a lift for each kind that changed (`LIFTS`).  Rows are never
 rewritten: each is lifted as it is read, from the format in force when it was written.  A field
@@ -27,7 +28,7 @@ import msgspec
 
 from hean_router.domain.errors import HeanError
 from hean_router.domain.record import Opened, Row, decode, encode, kind_of
-from hean_router.store import room
+from hean_router.store import head_file, room
 
 FORMAT = 1  # of the rows that this program writes
 # What makes a row's JSON of one format a row's JSON of the next, by that format and the row's kind.
@@ -42,6 +43,7 @@ CREATE TABLE rows (
 ) STRICT;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+TAG_LEN = 3
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PRAGMAS = {"full": "FULL", "relaxed": "NORMAL"}
 _KINDS: Final = frozenset(one.__struct_config__.tag for one in get_args(Row))
@@ -58,7 +60,9 @@ class JournalDamaged(JournalError):
 
     def __init__(self, what: str, seq: int) -> None:
         super().__init__(
-            what, "put a copy back with `hean db restore`; see how far it holds: hean db check"
+            what,
+            "see how far it holds: hean audit verify; build it anew up to there: "
+            "hean audit repair; or put a copy back: hean db restore",
         )
         self.seq = seq
 
@@ -89,7 +93,9 @@ class Journal:
         self._db, self._lock = db, lock
         self.tag = self._meta("tag")
         self.epoch = int(self._meta("epoch"))
-        self.seq, self._hash = _head(db)
+        self.seq, self._hash = head_of(db)
+        # Not where commits are left to the system: a power cut could leave this one the newer.
+        self._noted = head_file.opened(path) if lock is not None and sync == "full" else None
         self._unsure = False  # whether the last append may have been written after all
         self._files = {} if lock is None else {one: _identity(one) for one in (path, f"{path}-wal")}
 
@@ -144,14 +150,15 @@ class Journal:
             db.execute("PRAGMA fullfsync = ON")  # where the system's fsync only asks the disk to
             db.execute("BEGIN IMMEDIATE")
             _prepare(db, path, entropy)
-            _prove_head(db, path)
+            prove_head(db, path, None if lock is None else head_file.read(path))
             _note_head(db)
+            _must_be_sound(db, path)
             db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'epoch'")
             db.execute("COMMIT")
             return cls(db, sync, lock, path)
         except sqlite3.Error as fault:
             db.close()
-            raise _error(path, fault, 0) from None
+            raise error_of(path, fault, 0) from None
         except BaseException:
             db.close()
             raise
@@ -189,11 +196,12 @@ class Journal:
             db.execute("COMMIT")
         except sqlite3.Error as fault:
             self._roll_back()
-            raise _error(self.path, fault, self.seq) from None
+            raise error_of(self.path, fault, self.seq) from None
         except BaseException:  # a row that cannot be stored, an interrupt
             self._roll_back()
             raise
         self.seq, self._hash, self._unsure = seq, found, False
+        head_file.note(self._noted, seq, found)
         return seq
 
     def _must_own(self) -> None:
@@ -257,6 +265,9 @@ class Journal:
         except (sqlite3.Error, JournalError):
             self._roll_back()  # a mark that is missing makes nothing wrong
         self._db.close()
+        if self._noted is not None:
+            os.close(self._noted)
+            self._noted = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -273,10 +284,23 @@ class Journal:
 
 def read(db: sqlite3.Connection, path: str, after: int = 0) -> Iterator[tuple[int, Row]]:
     """Rows above `after`, each proven to follow the one before it; none if `after` is not there."""
+    formats: list[tuple[int, int]] | None = None
+    for seq, at_ns, kind, body, _ in proven(db, path, after):
+        if formats is None:
+            formats = formats_of(db, path)
+        row = decoded(path, seq, kind, body, formats)
+        if row.at_ns != at_ns:  # the one column that is not hashed itself
+            raise JournalDamaged(f"{path}: row {seq} is not what was written", seq)
+        yield seq, row
+
+
+def proven(
+    db: sqlite3.Connection, path: str, after: int = 0
+) -> Iterator[tuple[int, int, str, bytes, bytes]]:
+    """The same as they are written: number, time, kind, bytes and hash; the time is not proven."""
     expected = after + 1
     try:
         before = _hash_at(db, after)
-        formats = _formats(db)
         while before:
             slice_ = db.execute(
                 "SELECT seq, at_ns, kind, body, hash FROM rows WHERE seq >= ? ORDER BY seq LIMIT ?",
@@ -285,60 +309,24 @@ def read(db: sqlite3.Connection, path: str, after: int = 0) -> Iterator[tuple[in
             for seq, at_ns, kind, body, told in slice_:
                 if seq != expected:
                     raise JournalDamaged(f"{path}: row {expected} is missing", expected)
+                # A byte of a page can make a number of a text.
+                if not (isinstance(kind, str) and isinstance(body, bytes)):
+                    raise JournalDamaged(f"{path}: row {seq} is not what was written", seq)
                 before = chained(before, seq, kind, body)
                 if before != told:
                     raise JournalDamaged(f"{path}: row {seq} is not what was written", seq)
-                row = _decoded(path, seq, kind, body, _format_of(seq, formats))
-                if row.at_ns != at_ns:  # the one column that is not hashed itself
-                    raise JournalDamaged(f"{path}: row {seq} is not what was written", seq)
-                yield seq, row
+                yield seq, at_ns, kind, body, told
                 expected += 1
             if len(slice_) < SLICE:
                 return
-    except sqlite3.Error as fault:
-        raise _error(path, fault, expected) from None
-
-
-def verify(path: Path) -> tuple[int, str]:
-    """Read a whole journal without owning it: how many rows, and the last hash in hex.
-
-    Raises `JournalDamaged` and `JournalError`.
-    """
-    if not path.is_file():
-        raise JournalError(f"there is no journal at {path}", "name it with --state")
-    db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-    try:
-        db.execute("BEGIN")  # one moment of it, whoever writes meanwhile
-        _must_know(db, str(path))
-        count = sum(1 for _ in read(db, str(path)))
-        _prove_head(db, str(path))
-        found = _head(db)[1]
-    except sqlite3.Error as fault:
-        raise _error(str(path), fault, 0) from None
-    finally:
-        db.close()
-    return count, "" if found == START else found.hex()
-
-
-def tail(path: Path, count: int = 20) -> list[tuple[int, Row]]:
-    """The last `count` rows of a journal, owned by whomever, proven among themselves."""
-    if not path.is_file():
-        raise JournalError(f"there is no journal at {path}", "name it with --state")
-    db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-    try:
-        db.execute("BEGIN")
-        _must_know(db, str(path))
-        return list(read(db, str(path), max(0, _head(db)[0] - count)))
-    except sqlite3.Error as fault:
-        raise _error(str(path), fault, 0) from None
-    finally:
-        db.close()
+    except (sqlite3.Error, MemoryError) as fault:  # a row that claims to be gigabytes long
+        raise error_of(path, fault, expected) from None
 
 
 # ------------------------------------------------------------------------- what is in the file
 
 
-def _must_know(db: sqlite3.Connection, path: str) -> int:
+def must_know(db: sqlite3.Connection, path: str) -> int:
     """The file's format; raises `JournalError` for one that is newer or no journal's."""
     found = int(db.execute("PRAGMA user_version").fetchone()[0])
     if found > FORMAT:
@@ -353,22 +341,39 @@ def _must_know(db: sqlite3.Connection, path: str) -> int:
 
 def _prepare(db: sqlite3.Connection, path: str, entropy: bytes) -> None:
     """Make the tables in a new file; in an older one, note from which row on this format holds."""
-    found = _must_know(db, path)
+    found = must_know(db, path)
     if found == FORMAT:
         return
     if found == 0:
         for statement in filter(str.strip, _SCHEMA.split(";")):
             db.execute(statement)
         db.execute("INSERT INTO meta VALUES ('tag', ?), ('epoch', '0')", (_tag(entropy),))
-    first = _head(db)[0] + 1
+    first = head_of(db)[0] + 1
     # Overwrites nothing that counts: a format that was never written in has no rows.
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"format {FORMAT}", str(first)))
     db.execute(f"PRAGMA user_version = {FORMAT}")
 
 
-def _head(db: sqlite3.Connection) -> tuple[int, bytes]:
+def _must_be_sound(db: sqlite3.Connection, path: str) -> None:
+    """What is noted beside the rows can be what was noted."""
+    found = dict(db.execute("SELECT name, value FROM meta WHERE name IN ('tag', 'epoch')"))
+    tag, epoch = str(found.get("tag", "")), str(found.get("epoch", ""))
+    if len(tag) != TAG_LEN or not set(tag) <= set(_DIGITS):
+        raise JournalDamaged(f"{path}: its tag is no tag", 0)
+    if not (epoch.isascii() and epoch.isdecimal()):
+        raise JournalDamaged(f"{path}: its epoch is no number", 0)
+    formats_of(db, path)
+
+
+def head_of(db: sqlite3.Connection) -> tuple[int, bytes]:
+    """The last row's number and hash, as they stand there."""
     last = db.execute("SELECT seq, hash FROM rows ORDER BY seq DESC LIMIT 1").fetchone()
-    return (0, START) if last is None else (last[0], last[1])
+    return (0, START) if last is None else (last[0], _bytes(last[1]))
+
+
+def _bytes(value: object) -> bytes:
+    """A hash; empty, which is none, for what a damaged page has in its place."""
+    return value if isinstance(value, bytes) else b""
 
 
 def _hash_at(db: sqlite3.Connection, seq: int) -> bytes:
@@ -376,32 +381,47 @@ def _hash_at(db: sqlite3.Connection, seq: int) -> bytes:
     if seq == 0:
         return START
     found = db.execute("SELECT hash FROM rows WHERE seq = ?", (seq,)).fetchone()
-    return b"" if found is None else bytes(found[0])
+    return b"" if found is None else _bytes(found[0])
 
 
 def _note_head(db: sqlite3.Connection) -> None:
-    seq, found = _head(db)
+    seq, found = head_of(db)
     db.execute("INSERT OR REPLACE INTO meta VALUES ('head', ?)", (f"{seq} {found.hex()}",))
 
 
-def _prove_head(db: sqlite3.Connection, path: str) -> None:
-    """It reaches at least as far as when it was last opened or closed."""
+def noted_head(db: sqlite3.Connection, path: str) -> tuple[int, bytes] | None:
+    """The last row when it was last opened or closed; raises `JournalDamaged` for no such note."""
     noted = db.execute("SELECT value FROM meta WHERE name = 'head'").fetchone()
     if noted is None:
-        return
-    seq, _, found = noted[0].partition(" ")
-    if _hash_at(db, int(seq)).hex() != found:
-        last = _head(db)[0]
-        raise JournalDamaged(
-            f"{path}: its last rows are missing or changed (ends at {last}, had reached {seq})",
-            min(last + 1, int(seq)),
-        )
+        return None
+    seq, _, found = str(noted[0]).partition(" ")
+    try:
+        return int(seq), bytes.fromhex(found)
+    except ValueError:
+        raise JournalDamaged(f"{path}: its note of the last row is no note", 0) from None
 
 
-def _formats(db: sqlite3.Connection) -> list[tuple[int, int]]:
+def prove_head(db: sqlite3.Connection, path: str, beside: tuple[int, bytes] | None) -> None:
+    """It reaches at least as far as when it was last opened or closed, and as noted `beside` it."""
+    for noted in (noted_head(db, path), beside):
+        if noted is None:
+            continue
+        seq, found = noted
+        if _hash_at(db, seq) != (found or START):
+            last = head_of(db)[0]
+            raise JournalDamaged(
+                f"{path}: its last rows are missing or changed (ends at {last}, had reached {seq})",
+                min(last + 1, seq),
+            )
+
+
+def formats_of(db: sqlite3.Connection, path: str) -> list[tuple[int, int]]:
     """First rows and formats, falling."""
     noted = db.execute("SELECT name, value FROM meta WHERE name GLOB 'format *'").fetchall()
-    spans = {int(name.partition(" ")[2]): int(first) for name, first in noted}
+    try:
+        spans = {int(name.partition(" ")[2]): int(first) for name, first in noted}
+    except ValueError:
+        raise JournalDamaged(f"{path}: its note of formats is no note", 0) from None
     return sorted(((first, one) for one, first in spans.items()), reverse=True)
 
 
@@ -409,7 +429,9 @@ def _format_of(seq: int, formats: list[tuple[int, int]]) -> int:
     return next((one for first, one in formats if seq >= first), 1)
 
 
-def _decoded(path: str, seq: int, kind: str, body: bytes, written: int) -> Row:
+def decoded(path: str, seq: int, kind: str, body: bytes, formats: list[tuple[int, int]]) -> Row:
+    """A row from its bytes; raises `JournalError` for one that this program does not know."""
+    written = _format_of(seq, formats)
     try:
         if written < FORMAT:
             body = _lifted(kind, body, written)
@@ -487,7 +509,7 @@ def give_new_tag(path: Path, *, besides: Path | None = None, entropy: bytes = b"
             db.execute("PRAGMA synchronous = FULL")
             db.execute("UPDATE meta SET value = ? WHERE name = 'tag'", (tag,))
     except sqlite3.Error as fault:
-        raise _error(str(path), fault, 0) from None
+        raise error_of(str(path), fault, 0) from None
     return tag
 
 
@@ -495,16 +517,16 @@ def _tags(path: Path) -> set[str]:
     """Every tag that the journal at `path` has had."""
     db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
     try:
-        _must_know(db, str(path))
+        must_know(db, str(path))
         found = {str(one) for (one,) in db.execute("SELECT value FROM meta WHERE name = 'tag'")}
-        formats = _formats(db)
+        formats = formats_of(db, str(path))
         opened = db.execute("SELECT seq, kind, body FROM rows WHERE kind = 'opened'")
         for seq, kind, body in opened:
-            row = _decoded(str(path), seq, kind, body, _format_of(seq, formats))
+            row = decoded(str(path), seq, kind, body, formats)
             if isinstance(row, Opened):
                 found.add(row.tag)
     except sqlite3.Error as fault:
-        raise _error(str(path), fault, 0) from None
+        raise error_of(str(path), fault, 0) from None
     finally:
         db.close()
     return found
@@ -538,7 +560,7 @@ def _own(path: Path) -> int:
 def _tag(entropy: bytes) -> str:
     number = int.from_bytes(hashlib.sha256(entropy).digest(), "big")
     letters = []
-    for _ in range(3):
+    for _ in range(TAG_LEN):
         number, digit = divmod(number, len(_DIGITS))
         letters.append(_DIGITS[digit])
     return "".join(letters)
@@ -568,7 +590,22 @@ def _full(path: str) -> JournalError:
     )
 
 
-def _error(path: str, fault: sqlite3.Error, seq: int) -> JournalError:
+# Of a statement of ours, over a sound file, SQLite says none of these; 0: text that is no text.
+_DAMAGE = frozenset(
+    (
+        0,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_FORMAT,
+    )
+)
+
+
+def error_of(path: str, fault: sqlite3.Error | MemoryError, seq: int) -> JournalError:
     """What SQLite says, in words, and what to do."""
     code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
     match code:
@@ -582,7 +619,7 @@ def _error(path: str, fault: sqlite3.Error, seq: int) -> JournalError:
             what, fix = "it cannot be opened", "make the state folder writable"
         case sqlite3.SQLITE_IOERR:
             what, fix = "the disk failed", "see the disk; orders go on when it takes rows again"
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+        case _ if code in _DAMAGE:
             return JournalDamaged(f"{path}: the file is damaged ({fault})", seq)
         case _:
             what, fix = "it cannot be used", "see the disk; `hean db check` tells how it is"

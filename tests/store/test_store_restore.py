@@ -14,7 +14,7 @@ from hean_router.cli.db import app
 from hean_router.domain.record import Opened, ParentPlaced
 from hean_router.oms import Orders
 from hean_router.store import backup as backup_file
-from hean_router.store import journal_file, schema
+from hean_router.store import journal_file, look, schema
 from hean_router.store.feeder import Feeder
 from hean_router.store.journal_file import Journal, JournalDamaged, JournalError, JournalOwned
 from hean_router.store.urls import beside, read_url
@@ -117,8 +117,8 @@ def test_a_journal_is_copied_whole_while_a_router_writes_it(state, file, tmp_pat
     assert code == 0
     assert during > 10  # it did go on, and each row is whole or not there
     assert len(story) <= done["rows"] <= len(story) + count[0]
-    assert journal_file.verify(tmp_path / "copy")[0] == done["rows"]
-    assert journal_file.verify(file)[0] == len(story) + count[0]
+    assert look.verify(tmp_path / "copy")[0] == done["rows"]
+    assert look.verify(file)[0] == len(story) + count[0]
     print(f"{during} commits during the copy, the longest took {longest[0] * 1e3:.1f} ms")
 
 
@@ -144,7 +144,7 @@ def test_a_commit_between_any_two_turns_does_not_begin_the_copy_anew(file, tmp_p
     backup_file.copy(file, tmp_path / "copy")
     journal.close()
     assert len(turns) > 20
-    assert journal_file.verify(tmp_path / "copy")[0] == at_first  # as of the moment it began
+    assert look.verify(tmp_path / "copy")[0] == at_first  # as of the moment it began
 
 
 def test_nothing_is_put_back_under_a_router(state, file, tmp_path):
@@ -178,10 +178,10 @@ def test_a_copy_that_does_not_hold_is_refused_and_the_journal_stays(
     run(file)
     told("backup", tmp_path / "copy", "--state", state)
     spoil(tmp_path / "copy")
-    whole = journal_file.verify(file)
+    whole = look.verify(file)
     with pytest.raises((fault, journal_file.HeanError)):
         told("restore", tmp_path / "copy", "--state", state, "--force")
-    assert journal_file.verify(file) == whole, why
+    assert look.verify(file) == whole, why
     beside_it = {f"{file.name}{suffix}" for suffix in ("", ".lock", "-wal", "-shm")}
     assert {path.name for path in state.iterdir()} <= beside_it  # no half of a copy
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hean_router.store import Journal, JournalError, room
-from hean_router.store.journal_file import verify
+from hean_router.store import Journal, JournalError, room, verify
 from tests.store.test_store_journal import some
 
 ROOT = Path(__file__).resolve().parents[2]

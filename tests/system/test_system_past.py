@@ -9,8 +9,7 @@ from hean_router.gate import Gate
 from hean_router.oms import Orders
 from hean_router.portfolio import Ledger
 from hean_router.risk import Risk
-from hean_router.store import Journal
-from hean_router.store.journal_file import verify
+from hean_router.store import Journal, verify
 from tests.system.past import write_past
 
 END_NS = 1_700_000_000_000_000_000
