@@ -14,7 +14,14 @@ from tests.system.rig import FINAL, SYMBOLS, Rig, mids
 LOTS = {"BTC/USDT": Decimal("0.001"), "ETH/USDT": Decimal("0.01"), "SOL/USDT": Decimal("0.1")}
 # Nothing was placed, and by the same words nothing will be: the market moved, or orders of ours
 # stand in the way.
-NEVER = {"collar", "self_cross", "limit_open_orders", "below_minimum", "nothing_to_route"}
+NEVER = {
+    "collar",
+    "self_cross",
+    "limit_open_orders",
+    "below_minimum",
+    "nothing_to_route",
+    "insufficient_funds",
+}
 # Nothing was placed at this moment; the same words may be sent again.
 NOT_NOW = {
     "journal_unavailable",

@@ -26,6 +26,17 @@ from tests.system.rig import SYMBOLS, Child, Rig, collect, mids, pages, until, w
 
 WORKING = 20
 TOO_MANY = 60  # working orders; the oldest beyond are taken back
+# Two hundred lives at random drift far, and pay many fees: limits are tested elsewhere.
+FAR = {
+    f"HEAN_LIMITS__{scope}{name}": "off"
+    for scope, names in {
+        "": ("GROSS_MAX", "NET_MAX", "DAILY_LOSS_MAX"),
+        "EACH_ACCOUNT__": ("GROSS_MAX", "NET_MAX", "DAILY_LOSS_MAX"),
+        "EACH_VENUE__": ("GROSS_MAX", "NET_MAX"),
+        "EACH_SYMBOL__": ("POSITION_MAX", "GROSS_MAX", "NET_MAX"),
+    }.items()
+    for name in names
+}
 # An order's end in a venue's own words: filled on the way counts too.
 OVER = re.compile(rb'"(cancell?ed|filled)"', re.IGNORECASE)
 # Answers lost, answers that say perhaps, news twice and early, young orders not found yet.
@@ -224,7 +235,7 @@ def test_nothing_is_lost_or_doubled_by_kill_9(seed, cycles, faults, tmp_path):
     harms = mixed(cycles, Random(seed))
     with (
         disk(tmp_path) as place,
-        Rig(tmp_path, seed=seed, faults=faults, apart=True, state=place.state) as rig,
+        Rig(tmp_path, seed=seed, faults=faults, apart=True, state=place.state, env=FAR) as rig,
     ):
         lives = Lives(rig, place, ordered)
         for number, harm in enumerate(harms, 1):
