@@ -490,18 +490,21 @@ def test_freqtrade_6907_a_part_that_filled_before_the_timeout_is_kept():
 
     async def main(world):
         async with house(world, pace=SLOW) as home:
-            expire_ns = home.office.clock() + 2 * SECOND
+            exchange = home.venues["kraken"].exchange
+            listing = exchange.listings["BTC/USDT"]
+            best = exchange.book("BTC/USDT", 1)[1][0]
+            shown = listing.qty(best.qty)
             parent = home.place(
                 "buy",
-                "14",
-                limit=away(home, 1),
+                str(shown * 3),
+                limit=listing.px(best.px),
                 life=Life.GTD,
-                expire_ns=expire_ns,
+                expire_ns=home.office.clock() + SECOND,
                 venues=only("kraken"),
             )
             await home.done(parent, 30)
             assert parent.status is Status.EXPIRED
-            assert 0 < parent.filled < 14
+            assert 0 < parent.filled < parent.qty
             await settled(home)
 
     lived(main)
