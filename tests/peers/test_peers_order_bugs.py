@@ -496,10 +496,10 @@ def test_freqtrade_6907_a_part_that_filled_before_the_timeout_is_kept():
             shown = listing.qty(best.qty)
             parent = home.place(
                 "buy",
-                str(shown * 3),
+                str(shown * 9),
                 limit=listing.px(best.px),
                 life=Life.GTD,
-                expire_ns=home.office.clock() + SECOND,
+                expire_ns=home.office.clock() + SECOND // 4,
                 venues=only("kraken"),
             )
             await home.done(parent, 30)
