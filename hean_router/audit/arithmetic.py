@@ -126,11 +126,9 @@ class Arithmetic(Family):
         self.counts["I4"] += 1
         if child.lives or child.ghost or child.alarmed:
             return
-        if isinstance(row, Filled):
-            against = child.state in NEVER
-        else:
-            against = TOLD[row.state] is OPEN
-        if against:
+        # A trade of what never was, or a word of what is over as if it lived.
+        never = child.state in NEVER
+        if never if isinstance(row, Filled) else TOLD[row.state] is OPEN:
             text = f"{child.state}, and heard of as open; nobody was told"
             self.broken("I4", row, child.row.key, text, child)
 

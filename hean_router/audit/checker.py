@@ -90,6 +90,10 @@ class Findings:
         for one in found:
             self.tell(one)
 
+    def forget(self) -> None:
+        """A person has looked: what is found again is told again."""
+        self._told.clear()
+
     def take(self) -> tuple[Broken, ...]:
         """What is new since this was last asked."""
         if not self._new:

@@ -124,6 +124,7 @@ class Facts:
     def __init__(self) -> None:
         self.parents: dict[str, Parent] = {}
         self.children: dict[str, Child] = {}
+        self.blind = False  # the first rows were not seen: what is not known may still be
         self.tags: set[str] = set()
         self.epoch = 0
         self.last_parent = ""
@@ -150,8 +151,8 @@ class Facts:
     # ------------------------------------------------------------------------- questions
 
     def past(self, key: str) -> bool:
-        """Whether an order of that key may have been, and is forgotten by now."""
-        return len(key) == 17 and key[4:12] <= self.last_parent
+        """Whether an order of that key may have been, and may be forgotten by now."""
+        return self.blind or (len(key) == 17 and key[4:12] <= self.last_parent)
 
     def assets(self, symbol: str) -> tuple[str, str]:
         """Base and quote of a symbol."""

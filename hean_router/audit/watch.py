@@ -10,6 +10,7 @@ from typing import Any
 from hean_router.audit.arithmetic import CHILDREN_MAX, Arithmetic
 from hean_router.audit.caution import Caution
 from hean_router.audit.checker import Broken, Findings
+from hean_router.audit.claims import Books, Claims, Orders, Reserves
 from hean_router.audit.decisions import STALE_MS, Decisions
 from hean_router.audit.facts import ABSENT, EXACT, REJECTED, UNKNOWN, WITHDRAWN, ZERO, Child, Facts
 from hean_router.audit.identity import Identity
@@ -63,6 +64,7 @@ class Watch:
         self.seq = 0
         self.standing: dict[tuple[str, str], str] = {}
         self._begun = False
+        self.claims = Claims(*parts)
         self._takes: dict[type, Callable[[Any], None]] = {
             Opened: self._opened,
             NonceReserved: self._nonces,
@@ -90,6 +92,8 @@ class Watch:
         try:
             if self._begun:
                 self.identity.follows(row, seq, self.seq)
+            elif seq > 1:
+                self.facts.blind = True
             self.seq, self._begun = seq, True
             if (take := self._takes.get(type(row))) is not None:
                 take(row)
@@ -108,6 +112,21 @@ class Watch:
         except Exception as fault:  # noqa: BLE001 - as above
             self._failed(rows[-1].at_ns, fault)
         return found + self._found()
+
+    def agree(
+        self, rows: Sequence[Row], orders: Orders, risk: Reserves, ledger: Books
+    ) -> tuple[Broken, ...]:
+        """After `committed`: hold what the process believes against it."""
+        try:
+            self.claims.agree(rows, orders, risk, ledger)
+        except Exception as fault:  # noqa: BLE001 - as above
+            self._failed(rows[-1].at_ns, fault)
+        return self._found()
+
+    def sent(self, key: str, at_ns: int, venue: str, account: str) -> tuple[Broken, ...]:
+        """Bytes of an order were handed to the system."""
+        self.claims.sent(key, at_ns, venue, account)
+        return self._found()
 
     def why(self, venue: str, account: str) -> str:
         """Why no order may leave for there; empty if nothing is broken."""
@@ -152,6 +171,7 @@ class Watch:
         facts.state, facts.state_why, facts.state_ns = row.state, row.reason, row.at_ns
         if row.state == "normal":
             self.standing.clear()
+            self.findings.forget()
 
     def _break(self, row: BalanceBreak) -> None:
         self.money.breaks(row)
@@ -183,6 +203,8 @@ class Watch:
     def _intended(self, row: ChildIntended) -> None:
         facts = self.facts
         parent = facts.parents.get(row.parent)
+        if parent is None and facts.blind:
+            return
         if parent is None:
             self.arithmetic.broken("I2", row, row.key, f"of parent {row.parent}, which is none")
             return
