@@ -207,9 +207,11 @@ class Engine:
                 self._withdraw(key, "gate", code, why)
             case CommitFailed():
                 self._commit_failed(event)
-            case GateFound(incidents=incidents):
+            case GateFound(incidents=incidents, shuts=shuts):
                 for one in incidents:
                     core.write(structs.replace(one, at_ns=core.now_ns))
+                    if not shuts:
+                        continue
                     core.gated.setdefault((one.venue, one.account), f"{one.what}: {one.text}")
             case SetRisk(state=state, reason=reason, by=by):
                 self.safety.put(state, reason, by)

@@ -63,9 +63,13 @@ class GateRefused(Struct, frozen=True):
 
 
 class GateFound(Struct, frozen=True):
-    """The gate's own count does not add up: a person must look at it."""
+    """A count of what is on disk does not add up: a person must look at it.
+
+    `shuts`: nothing is planned there until then.
+    """
 
     incidents: tuple[Incident, ...]
+    shuts: bool = True
 
 
 class JournalBack(Struct, frozen=True):

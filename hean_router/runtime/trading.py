@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from hean_router.audit import FAILED, Broken, Watch
 from hean_router.domain.desk import DeskEvent, FeesSeen, PermissionsSeen, Sent
 from hean_router.domain.errors import CommandError, HeanError
 from hean_router.domain.instrument import Pair, Part, VenueId
@@ -20,6 +21,7 @@ from hean_router.domain.record import (
     ChildIntended,
     ChildReported,
     Filled,
+    Incident,
     ParentEnded,
     ParentPlaced,
     Row,
@@ -99,6 +101,7 @@ class Trading:
         self._entropy = entropy  # for API keys: the system's own, but for simulations
         self.market, self.engine, self.journal, self.clock = market, engine, journal, clock
         self.gate = Gate()
+        self.watch = Watch(engine.risk.limits, children_max=engine.core.policy.child_max)
         self.desks = desks
         self.journal_why = ""  # why rows cannot be written now
         self.started = False
@@ -128,12 +131,17 @@ class Trading:
     def recover(self, rows: Sequence[Row]) -> None:
         """Take in the journal, before anything else."""
         self.engine.replay(rows)
-        for row in rows:
+        # A journal that begins with a checkpoint has more rows than it gives.
+        first = getattr(self.journal, "seq", len(rows)) - len(rows) + 1
+        for seq, row in enumerate(rows, first):
             self.gate.apply(row)
+            self.watch.apply(seq, row)
         self.gate.take_incidents()  # told when they were new
         # Nothing is opened or shut yet: what stands are faults.
         for scope, why in self.gate.standing().items():
             self.engine.core.gated.setdefault(scope, f"gate_{why}")
+        for scope, why in self.watch.standing.items():
+            self.engine.core.gated.setdefault(scope, why)
 
     def start(self, started: Started) -> None:
         """Own the journal from here on.  Raises `HeanError` if even that cannot be written."""
@@ -169,6 +177,7 @@ class Trading:
 
         def take(event: DeskEvent) -> None:
             if isinstance(event, Sent):
+                self._broken(self.watch.sent(event.key, event.at_ns, venue, account))
                 tick_ns = self._ticks.pop(event.key, 0)
                 if self._sent is not None:
                     self._safely(self._sent, event, tick_ns)
@@ -320,6 +329,10 @@ class Trading:
         self._grant()
         for row in rows:
             self.gate.apply(row)
+        engine, watch = self.engine, self.watch
+        found = watch.committed(seq, rows)
+        found += watch.agree(rows, engine.oms, engine.risk, engine.ledger)
+        self._broken(found)
         self._publish(rows)
         self._safely(self._committed, seq)
         self._hear_gate()
@@ -329,11 +342,29 @@ class Trading:
         if found := self.gate.take_incidents():
             self._queue.append(GateFound(tuple(found)))
 
+    def _broken(self, found: Sequence[Broken]) -> None:
+        """An invariant that does not hold becomes a row, and nothing is planned there any more."""
+        for one in found:
+            log.error("broken: %s %s: %s", one.invariant, one.subject, one.text)
+            failed = one.invariant == FAILED
+            incident = Incident(
+                at_ns=one.at_ns,
+                what="audit_failed" if failed else f"broken_{one.invariant}",
+                text=one.text,
+                venue=one.venue,
+                account=one.account,
+                subject=one.subject,
+            )
+            self._queue.append(GateFound((incident,), shuts=not failed))
+
     def _place(self, command: PlaceOrder, event: Event, now_ns: int) -> None:
         intended = command.intended
         if self.journal_why:
             return  # its step could not be written: it is being withdrawn
-        if verdict := self.gate.check(intended, now_ns):
+        verdict = self.gate.check(intended, now_ns)
+        if not verdict and (why := self.watch.why(intended.venue, intended.account)):
+            verdict = f"audit_shut: {why}"
+        if verdict:
             self._queue.append(GateRefused(intended.key, verdict))
             self._hear_gate()
             return
@@ -552,7 +583,9 @@ class Trading:
             },
             "gate": {
                 f"{venue} {account}".strip() or "everywhere": why
-                for (venue, account), why in sorted(self.gate.standing().items())
+                for (venue, account), why in sorted(
+                    (self.gate.standing() | self.watch.standing).items()
+                )
                 if why
             },
             "orders": {
