@@ -36,6 +36,9 @@ Lift: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 LIFTS: dict[int, Mapping[str, Lift]] = {}
 START = bytes(32)
 SLICE = 1_000  # rows read at once
+# What reading a damaged file can raise: besides SQLite's own, a row that claims to be gigabytes
+# long, and a message that quotes what is no text.
+FAULTS: Final = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 _SCHEMA = """
 CREATE TABLE rows (
     seq INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, kind TEXT NOT NULL,
@@ -156,7 +159,7 @@ class Journal:
             db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'epoch'")
             db.execute("COMMIT")
             return cls(db, sync, lock, path)
-        except sqlite3.Error as fault:
+        except FAULTS as fault:
             db.close()
             raise error_of(path, fault, 0) from None
         except BaseException:
@@ -319,7 +322,7 @@ def proven(
                 expected += 1
             if len(slice_) < SLICE:
                 return
-    except (sqlite3.Error, MemoryError) as fault:  # a row that claims to be gigabytes long
+    except FAULTS as fault:
         raise error_of(path, fault, expected) from None
 
 
@@ -396,7 +399,10 @@ def noted_head(db: sqlite3.Connection, path: str) -> tuple[int, bytes] | None:
         return None
     seq, _, found = str(noted[0]).partition(" ")
     try:
-        return int(seq), bytes.fromhex(found)
+        number, hashed = int(seq), bytes.fromhex(found)
+        if 0 <= number < 2**63:
+            return number, hashed
+        raise ValueError(number)
     except ValueError:
         raise JournalDamaged(f"{path}: its note of the last row is no note", 0) from None
 
@@ -441,7 +447,7 @@ def decoded(path: str, seq: int, kind: str, body: bytes, formats: list[tuple[int
                 "it was written by a newer version: use that one",
             )
         row = decode(body)
-    except msgspec.MsgspecError as fault:
+    except (msgspec.MsgspecError, RecursionError) as fault:
         raise JournalError(
             f"{path}: row {seq} ({kind}) cannot be read: {fault}",
             "it was written by another version of this program: use that one",
@@ -508,7 +514,7 @@ def give_new_tag(path: Path, *, besides: Path | None = None, entropy: bytes = b"
         with closing(sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)) as db:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("UPDATE meta SET value = ? WHERE name = 'tag'", (tag,))
-    except sqlite3.Error as fault:
+    except FAULTS as fault:
         raise error_of(str(path), fault, 0) from None
     return tag
 
@@ -522,10 +528,12 @@ def _tags(path: Path) -> set[str]:
         formats = formats_of(db, str(path))
         opened = db.execute("SELECT seq, kind, body FROM rows WHERE kind = 'opened'")
         for seq, kind, body in opened:
+            if not (isinstance(kind, str) and isinstance(body, bytes)):
+                continue
             row = decoded(str(path), seq, kind, body, formats)
             if isinstance(row, Opened):
                 found.add(row.tag)
-    except sqlite3.Error as fault:
+    except FAULTS as fault:
         raise error_of(str(path), fault, 0) from None
     finally:
         db.close()
@@ -605,7 +613,7 @@ _DAMAGE = frozenset(
 )
 
 
-def error_of(path: str, fault: sqlite3.Error | MemoryError, seq: int) -> JournalError:
+def error_of(path: str, fault: Exception, seq: int) -> JournalError:
     """What SQLite says, in words, and what to do."""
     code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
     match code:

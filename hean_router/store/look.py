@@ -10,6 +10,7 @@ from urllib.parse import quote
 from hean_router.domain.record import Row
 from hean_router.store import head_file
 from hean_router.store.journal_file import (
+    FAULTS,
     START,
     JournalError,
     decoded,
@@ -100,7 +101,7 @@ def looked_at(path: Path) -> Iterator[Seen]:
         db.execute("BEGIN")
         must_know(db, str(path))
         yield Seen(db, str(path), noted)
-    except (sqlite3.Error, MemoryError) as fault:
+    except FAULTS as fault:
         raise error_of(str(path), fault, 0) from None
     finally:
         if db is not None:
