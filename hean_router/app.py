@@ -23,6 +23,7 @@ from hean_router.runtime.http import Http
 from hean_router.runtime.limits import Limits
 from hean_router.runtime.listener import Listener
 from hean_router.runtime.market import Market
+from hean_router.runtime.supervisor import Died, kept
 from hean_router.runtime.venue_feed import VenueFeed
 from hean_router.telemetry import FeedReading, Metrics
 from hean_router.venue import Connector, registry
@@ -175,6 +176,7 @@ class Router:
         self._unlisted: dict[tuple[str, Part], VenueError] = {}  # why instruments are not had
         self.listings: dict[tuple[VenueId, Part], Sequence[Instrument]] = {}
         self.feeds: list[VenueGateway] = []
+        self.on_death: list[Died] = []  # who else hears of a task that had to be started again
         self._settings, self._targets = settings, chosen
         self.limits: dict[str, Limits] = {}  # a venue counts by our address, whatever the part
         self._rng = rng or Random()
@@ -221,9 +223,9 @@ class Router:
         self.feeds = [gateway for _, _, gateway in seats if gateway is not None]
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch_lag())
+                group.create_task(kept("the watch over the loop", self._watch_lag, self._died))
                 for target, part, gateway in seats:
-                    group.create_task(self._run_part(target, part, gateway))
+                    group.create_task(self._keep_part(target, part, gateway))
         finally:
             closing = asyncio.gather(*(feed.close() for feed in self.feeds), return_exceptions=True)
             for fault in await asyncio.shield(closing):
@@ -240,6 +242,24 @@ class Router:
                 task.cancel()
         except BaseExceptionGroup as faults:
             raise _first(faults) from None
+
+    async def _keep_part(self, target: Target, part: Part, gateway: VenueGateway | None) -> None:
+        """Keep a venue's part: should it die, its books are no books until it lives again."""
+
+        def died(name: str, why: str, *, often: bool) -> None:
+            for pair in self.market.pairs:
+                if pair.part is part:
+                    self.market.leave_out(VenueId(target.venue), pair, f"a fault of our own: {why}")
+            self._died(name, why, often=often)
+
+        name = f"the feed of {target.venue} {part}"
+        await kept(name, lambda: self._run_part(target, part, gateway), died)
+
+    def _died(self, name: str, why: str, *, often: bool) -> None:
+        """Something of ours had to be started again."""
+        self._tell(f"a fault of our own: {name} died: {why}")
+        for hear in self.on_death:
+            hear(name, why, often=often)
 
     async def _run_part(self, target: Target, part: Part, gateway: VenueGateway | None) -> None:
         """One venue's part: list its instruments, seat it, keep its books."""

@@ -6,9 +6,10 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,6 +35,7 @@ from hean_router.runtime.limits import KeyLimits, Limits
 from hean_router.runtime.order_budget import limits_factor, scaled
 from hean_router.runtime.order_desk import NativeDesk
 from hean_router.runtime.paper_desk import PaperDesk
+from hean_router.runtime.supervisor import kept
 from hean_router.runtime.trading import MarketWorld, Trading
 from hean_router.store import Journal
 from hean_router.store.feeder import Feeder
@@ -242,13 +244,18 @@ class Office:
             for name, one in self.settings.strategies.items():
                 if one.start and name not in self.engine.crew.running:
                     self.trading.start_strategy(name, one.params, "configuration")
-            tasks = [asyncio.create_task(self.trading.run()), asyncio.create_task(self._sample())]
-            if self.feeder is not None:
-                tasks.append(asyncio.create_task(self._feed(self.feeder)))
-            tasks += [
-                asyncio.create_task(self._run_desk(venue, account, desk))
-                for (venue, account), desk in self.desks.items()
-            ]
+            died = self.trading.task_died
+            self.router.on_death.append(died)
+            work: dict[str, Callable[[], Awaitable[None]]] = {
+                "the engine's timer": self.trading.run,
+                "the key figures": self._sample,
+            }
+            if (feeder := self.feeder) is not None:
+                work["the query store's feeder"] = lambda: self._feed(feeder)
+            for (venue, account), desk in self.desks.items():
+                name = f"the desk of {account} at {venue}"
+                work[name] = partial(self._run_desk, venue, account, desk)
+            tasks = [asyncio.create_task(kept(name, one, died)) for name, one in work.items()]
             try:
                 yield self
             finally:

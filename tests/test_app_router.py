@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -445,8 +446,9 @@ def test_what_the_block_raises_comes_out_alone(fault):
     run(whole, 1, limit_s=600)
 
 
-def test_a_router_whose_task_dies_ends_the_block(monkeypatch):
-    """Not in silence: who works on its books hears of it."""
+@pytest.mark.parametrize("what", ["the watch", "the feed"])
+def test_a_task_of_the_router_that_dies_is_started_again_and_told(what):
+    """Never in silence; and the books of a feed that died are no books until it lives again."""
 
     async def whole(world):
         async with town(world, ["BTC/USDT"], venues=("okx",), pace=PACE) as here:
@@ -454,19 +456,29 @@ def test_a_router_whose_task_dies_ends_the_block(monkeypatch):
             router = Router(
                 old._settings, old._targets, [BTC], clock=old.clock, connector=virtual_connector
             )
+            heard, lives = [], []
+            router.on_death.append(lambda name, why, *, often: heard.append((name, why, often)))
+            name = "_watch_lag" if what == "the watch" else "_run_part"
+            alive = getattr(router, name)
 
-            async def dead():
-                await asyncio.sleep(1)
-                raise OurFault("the lag watcher")
+            async def mortal(*args):
+                lives.append(1)
+                if len(lives) == 1:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(alive(*args), 3)
+                    raise OurFault(name)
+                await alive(*args)
 
-            router._watch_lag = dead
-
-            async def block():
-                async with router.running():
-                    await asyncio.sleep(60)
-
-            with pytest.raises(OurFault, match="the lag watcher"):
-                await block()
+            setattr(router, name, mortal)
+            async with router.running():
+                await asyncio.sleep(3.5)
+                assert len(heard) == 1
+                assert heard[0][1:] == (f"OurFault: {name}", False)
+                if what == "the feed":
+                    assert not router.market.all_live
+                await asyncio.sleep(10)
+                assert len(lives) == 2
+                assert router.market.all_live
 
     run(whole, 1, limit_s=600)
 

@@ -40,6 +40,7 @@ from hean_router.engine.event import (
     StartStrategy,
     StopStrategy,
     Submit,
+    TaskDied,
 )
 from hean_router.engine.world import Policy, World
 
@@ -73,5 +74,6 @@ __all__ = [
     "Step",
     "StopStrategy",
     "Submit",
+    "TaskDied",
     "World",
 ]

@@ -58,6 +58,7 @@ from hean_router.engine.event import (
     StartStrategy,
     StopStrategy,
     Submit,
+    TaskDied,
 )
 from hean_router.engine.hearing import Hearing
 from hean_router.engine.keyring import KeyRing
@@ -219,6 +220,8 @@ class Engine:
                 self._journal_back()
             case DeskFailed():
                 self.hearing.desk_failed(event)
+            case TaskDied(name=name, why=why, often=often):
+                self.safety.task_died(name, why, often=often)
             case StartStrategy() | StopStrategy():
                 return self._strategy(event)
             case AddKey():

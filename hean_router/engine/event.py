@@ -85,6 +85,14 @@ class DeskFailed(Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class TaskDied(Struct, frozen=True, kw_only=True):
+    """A task of ours ended by a fault and was started again; `often`: again and again."""
+
+    name: str
+    why: str
+    often: bool = False
+
+
 class CommitFailed(Struct, frozen=True):
     """The rows of a step could not be written; its orders never left."""
 
@@ -146,6 +154,7 @@ Event: TypeAlias = (
     | CommitFailed
     | JournalBack
     | DeskFailed
+    | TaskDied
     | SetRisk
     | StartStrategy
     | StopStrategy

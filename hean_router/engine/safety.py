@@ -52,6 +52,13 @@ class Safety:
         self.put("halted", f"a fault of our own: {why}", BY)
         return True
 
+    def task_died(self, name: str, why: str, *, often: bool) -> None:
+        """A task had to be started again: a row says so; one that dies and dies ends trading."""
+        core = self.core
+        core.write(Incident(at_ns=core.now_ns, what="task_died", text=f"{name}: {why}"))
+        if often and core.risk.state != "halted":
+            self.put("halted", f"{name} dies again and again: {why}", BY)
+
     def put(self, state: str, reason: str, by: str) -> None:
         """Set risk; halted takes everything back."""
         core = self.core

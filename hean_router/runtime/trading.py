@@ -55,6 +55,7 @@ from hean_router.engine import (
     Step,
     StopStrategy,
     Submit,
+    TaskDied,
 )
 from hean_router.engine.keyring import RANDOM_BYTES, checked_scopes, digest_of, make_token
 from hean_router.gate import Gate
@@ -507,6 +508,11 @@ class Trading:
     def kill(self, reason: str, by: str) -> None:
         """Stop new orders, take ours back everywhere; stays so until it is reset."""
         self._step(SetRisk(state="halted", reason=reason, by=by))
+
+    def task_died(self, name: str, why: str, *, often: bool) -> None:
+        """A task of the program had to be started again; see `runtime.supervisor`."""
+        if self.started and not self._closed:
+            self._step(TaskDied(name=name, why=why, often=often))
 
     def reduce_only(self, reason: str, by: str) -> None:
         """Let only orders through that bring positions nearer to nothing."""

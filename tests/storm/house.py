@@ -102,6 +102,12 @@ class House:
         core = self.engine.core
         return {
             "desks": {f"{v} {a}": h.why for (v, a), h in core.desks.items()},
+            "books": {
+                f"{venue} {pair}": str(state)
+                for pair in self.market.pairs
+                for venue, state in self.market.standing(pair).items()
+                if state != "live"
+            },
             "live": {key: str(child.status) for key, child in core.oms.live.items()},
             "unsettled": list(core.oms.unsettled),
             "working": list(self.engine.conduct.work),

@@ -35,6 +35,7 @@ from tests.storm.disk import Disk
 from tests.storm.house import House, plot
 from tests.storm.menu import MENU, Sky, steady
 from tests.storm.people import People
+from tests.storm.witness import Witness
 
 assert discipline.CLOCKS_NS  # imported for the checks that it enlists
 # How long after the last fault an order may be of unknown fate.  Kraken's lowest tier lets an
@@ -105,7 +106,8 @@ async def weather(world: World, plan: Plan, folder: Path) -> Outcome:
         rng = Random(f"people {plan.seed}")
         disk = Disk(folder / "journal.sqlite3")
         people = People(home, rng, busy_s=plan.busy_s)
-        sky = Sky(world, home, disk, people, Random(f"sky {plan.seed}"))
+        witness = Witness(home)
+        sky = Sky(world, home, disk, people, Random(f"sky {plan.seed}"), witness)
         sky.began_s = asyncio.get_running_loop().time()
         storm = [asyncio.create_task(_strike(sky, *one)) for one in plan.faults]
         calm = asyncio.create_task(_calm(sky, storm, calm_at_s))
@@ -199,6 +201,7 @@ async def _wind_up(sky: Sky, living: asyncio.Task[None]) -> None:
     await home.until(lambda: not any(home.trading.gate.standing().values()), 30, "every gate open")
     sky.answers = await people.collect()
     sky.rows = list(home.office.journal.rows())
+    sky.witness.read(home.office.journal)
 
 
 async def _reckoning(sky: Sky, plan: Plan, folder: Path) -> Outcome:
@@ -215,6 +218,8 @@ async def _reckoning(sky: Sky, plan: Plan, folder: Path) -> Outcome:
     rows = [row for _, row in sky.rows]
     assert not [row for row in rows if isinstance(row, BalanceBreak)], "I16"
     checks = _judge(sky, folder)
+    sky.witness.lied |= sky.lied
+    sky.witness.end()
     told = Counter(row.what for row in rows if isinstance(row, Incident))
     return Outcome(
         seed=plan.seed,
@@ -230,6 +235,7 @@ async def _reckoning(sky: Sky, plan: Plan, folder: Path) -> Outcome:
         statuses=sky.people.told,
         lost_answers=sky.people.lost,
         checks=checks,
+        invariants=dict(sky.witness.counts),
     )
 
 
