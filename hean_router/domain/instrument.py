@@ -16,7 +16,9 @@ VenueId = NewType("VenueId", str)
 
 _SYMBOL = re.compile(r"([A-Z0-9.$_-]{1,20})/([A-Z0-9.$_-]{1,20})(?::([A-Z0-9.$_-]{1,20}))?")
 _SYMBOL_MAX = 62  # letters of the longest there can be
-_MEMO_MAX = 1 << 16  # texts remembered per column; beyond it the memo starts anew
+# Texts remembered per column; beyond it the memo starts anew.  Several books deep, and no more than
+# 0.6 MB: fifty symbols at four venues have 400 columns, and quantities hardly ever come again.
+_MEMO_MAX = 1 << 12
 
 
 class Side(StrEnum):
