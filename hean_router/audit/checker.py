@@ -67,6 +67,17 @@ def checkers_of(*families: type) -> dict[str, Checker]:
     return dict(sorted(found.items(), key=lambda item: int(item[0][1:])))
 
 
+def joined(*tables: dict[str, Checker]) -> dict[str, Checker]:
+    """Several tables as one; a checker that is in more than one looks at all their places."""
+    out: dict[str, Checker] = {}
+    for name, one in (item for table in tables for item in table.items()):
+        known = out.get(name)
+        where = one.where if known is None else (*known.where, *one.where)
+        text = one.text if known is None else f"{known.text} {one.text}"
+        out[name] = Checker(invariant=name, where=where, text=text)
+    return dict(sorted(out.items(), key=lambda item: int(item[0][1:])))
+
+
 class Findings:
     """What checkers have counted and found; each finding is told once."""
 
