@@ -4,7 +4,10 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from hean_router.domain.record import Filled, Row
+from msgspec import structs
+
+from hean_router.book.sweep import EXACT
+from hean_router.domain.record import Filled, FillUndone, Row
 
 KEPT = 200_000  # of an account; older ones are in the query store
 
@@ -20,6 +23,8 @@ class Fills:
 
     def apply(self, row: Row) -> None:
         """Take a committed row; those that are no fills, or were told before, change nothing."""
+        if isinstance(row, FillUndone):
+            self._undo(row)
         if not isinstance(row, Filled):
             return
         trade = (row.venue, row.account, row.symbol, row.trade_id)
@@ -32,6 +37,30 @@ class Fills:
         self._seen.add(trade)
         self._count += 1
         mine.append((self._count, row))
+
+    def _undo(self, row: FillUndone) -> None:
+        """Show what is left of a trade that was taken back in part; all of it: none."""
+        trade = (row.venue, row.account, row.symbol, row.trade_id)
+        mine = self._by_account.get(row.account, deque())
+        if trade not in self._seen:
+            return  # too old to be shown
+        for at in range(len(mine) - 1, -1, -1):
+            number, fill = mine[at]
+            if (fill.venue, fill.account, fill.symbol, fill.trade_id) != trade:
+                continue
+            if row.whole:
+                self._seen.discard(trade)
+                del mine[at]
+            else:
+                mine[at] = (
+                    number,
+                    structs.replace(
+                        fill,
+                        qty=EXACT.subtract(fill.qty, row.qty),
+                        fee=EXACT.subtract(fill.fee, row.fee),
+                    ),
+                )
+            return
 
     def page(
         self, account: str, fits: Callable[[Filled], bool], before: int | None, limit: int

@@ -17,6 +17,7 @@ from hean_router.domain.record import (
     ChildReported,
     Decided,
     Filled,
+    FillUndone,
     ParentPlaced,
 )
 
@@ -153,6 +154,11 @@ class Facts:
     def past(self, key: str) -> bool:
         """Whether an order of that key may have been, and may be forgotten by now."""
         return self.blind or (len(key) == 17 and key[4:12] <= self.last_parent)
+
+    @property
+    def remembers_no_more(self) -> bool:
+        """Whether there were trades that are forgotten, or that were never seen."""
+        return self.blind or len(self._trades) >= TRADES_KEPT
 
     def assets(self, symbol: str) -> tuple[str, str]:
         """Base and quote of a symbol."""
@@ -322,6 +328,30 @@ class Facts:
                     del self.orphans[next(iter(self.orphans))]
                 self.orphans.setdefault(order, []).append(row)
 
+    def undone(self, row: FillUndone) -> None:
+        """A trade, or a part of it, counts no more, wherever it was counted."""
+        trade = (row.venue, row.account, row.symbol, row.trade_id)
+        if row.whole:
+            self.trades.discard(trade)
+        self._move(row)
+        order = (row.venue, row.account, row.symbol, row.venue_order_id)
+        if not row.key and order in self.orphans:
+            waiting = [one for one in self.orphans[order] if one.trade_id != row.trade_id]
+            if len(waiting) < len(self.orphans[order]):
+                self.orphans[order] = waiting
+                if not waiting:
+                    del self.orphans[order]
+                return
+        child = self.children.get(row.key) if row.key else self.orders.get(order)
+        if child is None:
+            return
+        parent = child.parent
+        child.filled = EXACT.subtract(child.filled, row.qty)
+        parent.by_children = EXACT.subtract(parent.by_children, row.qty)
+        parent.by_parent = EXACT.subtract(parent.by_parent, row.qty)
+        parent.spent = EXACT.subtract(parent.spent, EXACT.multiply(row.px, row.qty))
+        self.recount(child)
+
     def credit(self, child: Child, row: Filled) -> None:
         """A trade is this order's."""
         parent = child.parent
@@ -338,22 +368,24 @@ class Facts:
             child.ghost = True
         self.recount(child)
 
-    def _move(self, row: Filled) -> None:
+    def _move(self, row: Filled | FillUndone) -> None:
         base, quote = self.assets(row.symbol)
         value = EXACT.multiply(row.px, row.qty)
+        back = isinstance(row, FillUndone)
+        fee = row.fee.copy_negate() if back else row.fee
         got, gave = row.qty, value.copy_negate()  # minus would round
-        if row.side is Side.SELL:
+        if (row.side is Side.SELL) is not back:
             got, gave = row.qty.copy_negate(), value
-        held = self.balances.get((row.venue, row.account))
+        held = None if row.in_balances else self.balances.get((row.venue, row.account))
         if held is not None:
             held[base] = EXACT.add(held.get(base, ZERO), got)
             held[quote] = EXACT.add(held.get(quote, ZERO), gave)
-            if row.fee:
-                held[row.fee_asset] = EXACT.subtract(held.get(row.fee_asset, ZERO), row.fee)
+            if fee:
+                held[row.fee_asset] = EXACT.subtract(held.get(row.fee_asset, ZERO), fee)
         if row.fee_asset == base:
-            got = EXACT.subtract(got, row.fee)
+            got = EXACT.subtract(got, fee)
         elif row.fee_asset == quote:
-            gave = EXACT.subtract(gave, row.fee)
+            gave = EXACT.subtract(gave, fee)
         where = (row.account, row.symbol)
         self.positions[where] = EXACT.add(self.positions.get(where, ZERO), got)
         self.flows[where] = EXACT.add(self.flows.get(where, ZERO), gave)

@@ -5,7 +5,7 @@ from decimal import Decimal
 from hean_router.audit.checker import checks
 from hean_router.audit.facts import ZERO
 from hean_router.audit.family import Family
-from hean_router.domain.record import BalanceBreak, ChildIntended, Filled
+from hean_router.domain.record import BalanceBreak, ChildIntended, Filled, FillUndone
 
 DIGITS_MAX = 40  # a decimal that was a float once has some fifty
 
@@ -21,6 +21,16 @@ class Money(Family):
             self.broken("I15", row, row.trade_id, f"trade {row.trade_id} is booked twice")
             return False
         return True
+
+    @checks("I15", "rows")
+    def known(self, row: FillUndone) -> bool:
+        """Only what was booked is taken back; of what is older than we remember, nobody can tell."""
+        self.counts["I15"] += 1
+        trade = (row.venue, row.account, row.symbol, row.trade_id)
+        if trade in self.facts.trades or self.facts.remembers_no_more:
+            return True
+        self.broken("I15", row, row.trade_id, f"trade {row.trade_id} is undone, and never was")
+        return False
 
     @checks("I16", "rows")
     def breaks(self, row: BalanceBreak) -> None:

@@ -28,6 +28,7 @@ from hean_router.domain.record import (
     ChildWithdrawn,
     Decided,
     Filled,
+    FillUndone,
     Incident,
     NonceReserved,
     Opened,
@@ -80,6 +81,7 @@ class Watch:
             ChildReported: self._reported,
             ChildAbsent: self._absent,
             Filled: self._filled,
+            FillUndone: self._undone,
             BalancesSet: self.facts.balances_set,
             BalanceBreak: self._break,
             RiskSet: self._risk,
@@ -270,3 +272,7 @@ class Watch:
             self.arithmetic.not_over(row, child)
             self.arithmetic.within(row, child)
             self.arithmetic.traded(row, child)
+
+    def _undone(self, row: FillUndone) -> None:
+        if self.money.known(row):
+            self.facts.undone(row)

@@ -200,7 +200,12 @@ class ChildAbsent(_Row, frozen=True, kw_only=True, tag="child_absent"):
 class Filled(_Row, frozen=True, kw_only=True, tag="filled"):
     """A trade of ours, counted once by (venue, account, symbol, trade_id).
 
-    `key` is empty for a trade that no order of ours explains.  Exact, as the venue says.
+    `key` is empty for a trade that no order of ours explains.  Exact, as the venue says; but for
+    an `inferred` one, which the venue's count of the order proves and whose report never came: of
+    a trade id that follows from the order and the count, at the order's limit, with the fee by
+    the rate we planned with.  The real ones replace it (`FillUndone`).
+    `in_balances`: what the venue said we have, since it was booked first, holds it already; so it
+    moves positions, and no balance.
     """
 
     venue: str
@@ -219,6 +224,34 @@ class Filled(_Row, frozen=True, kw_only=True, tag="filled"):
     maker: bool | None
     sent_ns: int
     fee_assumed: Decimal | None = None  # in `fee_asset`, by the rate we planned with
+    inferred: bool = False
+    in_balances: bool = False
+
+
+class FillUndone(_Row, frozen=True, kw_only=True, tag="fill_undone"):
+    """A booked trade, or `qty` and `fee` of it, is taken back: a truer row follows in this step.
+
+    Either an inferred trade of which the real one has come, or a trade of nobody's that is an
+    order's after all: it is booked again, with its key.  Names, price and asset are as booked;
+    `whole`: nothing of it is left, and its trade id may come again.
+    """
+
+    venue: str
+    account: str
+    symbol: str
+    trade_id: str
+    key: str
+    parent: str
+    strategy: str
+    venue_order_id: str
+    side: Side
+    px: Decimal
+    qty: Decimal
+    fee: Decimal
+    fee_asset: str
+    whole: bool
+    why: str  # replaced, claimed
+    in_balances: bool = False
 
 
 class CancelIntended(_Row, frozen=True, kw_only=True, tag="cancel_intended"):
@@ -330,6 +363,7 @@ Row: TypeAlias = (
     | ChildReported
     | ChildAbsent
     | Filled
+    | FillUndone
     | CancelIntended
     | CancelAnswered
     | ForeignOrder

@@ -254,6 +254,7 @@ class Engine:
             )
         )
         self.desks.forget_flights()
+        self.hearing.claim()  # of a journal that was written before such rows were
         self.conduct.resume()
         for name, strategy in self.crew.strategies.items():
             running, note = self.crew.running.get(name), self.crew.notes.get(name, "")

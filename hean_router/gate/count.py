@@ -13,6 +13,7 @@ from hean_router.domain.record import (
     ChildReported,
     ChildWithdrawn,
     Filled,
+    FillUndone,
     Opened,
     ParentCancelAsked,
     ParentEnded,
@@ -134,6 +135,8 @@ class Count:
                 self._reported(row)
             case Filled():
                 self._filled(row)
+            case FillUndone():
+                self._undone(row)
             case RiskSet():
                 self.state, self.reason = row.state, row.reason
             case Opened():
@@ -203,6 +206,10 @@ class Count:
 
     # ------------------------------------------------------------------------- trades
 
+    def is_new(self, row: Filled) -> bool:
+        """Whether that trade has not been counted yet."""
+        return (row.venue, row.account, row.symbol, row.trade_id) not in self._trades
+
     def _filled(self, row: Filled) -> None:
         _sound(row.qty, row.px)
         trade = (row.venue, row.account, row.symbol, row.trade_id)
@@ -257,6 +264,38 @@ class Count:
             child.live = child.ghost = False
             child.told = child.filled
 
+    def _undone(self, row: FillUndone) -> None:
+        """A trade, or a part of it, counts no more, wherever it was counted."""
+        _sound(row.qty, row.px)
+        trade = (row.venue, row.account, row.symbol, row.trade_id)
+        if trade not in self._trades:
+            self._fault(row, "undone", f"{row.trade_id} was never booked")
+            return
+        if row.whole:
+            self._trades.discard(trade)
+        where = (row.account, row.symbol)
+        signed = EXACT.minus(row.qty) if row.side is Side.BUY else row.qty
+        self.positions[where] = EXACT.add(self.positions.get(where, ZERO), signed)
+        order = (row.venue, row.account, row.symbol, row.venue_order_id)
+        waiting = self._orphans.get(order, ())
+        if not row.key and any(one.trade_id == row.trade_id for one in waiting):
+            left = [one for one in waiting if one.trade_id != row.trade_id]
+            self._orphans[order] = left
+            if not left:
+                del self._orphans[order]
+            return
+        child = self.children.get(row.key) if row.key else self._orders.get(order)
+        if child is None:
+            if row.parent in self._rooms:
+                self._rooms[row.parent] = EXACT.add(self._rooms[row.parent], row.qty)
+            return
+        spent = EXACT.multiply(row.px, row.qty)
+        child.filled = EXACT.subtract(child.filled, row.qty)
+        child.spent = EXACT.subtract(child.spent, spent)
+        if (parent := child.parent) is not None:
+            parent.filled = EXACT.subtract(parent.filled, row.qty)
+            parent.spent = EXACT.subtract(parent.spent, spent)
+
     def _ended(self, parent: str) -> None:
         """What has ended takes no more orders; kept only while something of it may yet trade."""
         found = self.parents.get(parent)
@@ -272,7 +311,7 @@ class Count:
             if child.order is not None:
                 self._orders.pop(child.order, None)
 
-    def _fault(self, row: ChildIntended | Filled, code: str, why: str) -> None:
+    def _fault(self, row: ChildIntended | Filled | FillUndone, code: str, why: str) -> None:
         self.faults.append(((row.venue, row.account), code, why))
 
 

@@ -1,8 +1,9 @@
 """Floor 2: what became of every order.  State changes by `apply(row)` alone."""
 
-from hean_router.oms.intake import FeesOf, intake
+from hean_router.oms.intake import intake
 from hean_router.oms.model import Child, Parent
 from hean_router.oms.orders import Breach, Orders
+from hean_router.oms.rebook import FeesOf, claims
 from hean_router.oms.resolver import Question, Resolver
 from hean_router.oms.states import LIVE, NEXT, SAW, ChildStatus, Learned, after
 
@@ -20,5 +21,6 @@ __all__ = [
     "Question",
     "Resolver",
     "after",
+    "claims",
     "intake",
 ]

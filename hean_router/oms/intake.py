@@ -4,9 +4,8 @@ Contradictions become incidents and change nothing.  A trade that no order of ou
 booked with an empty key, because it has moved our balance whoever sent it.
 """
 
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final
 
 from hean_router.book.sweep import EXACT
 from hean_router.domain import desk
@@ -43,13 +42,10 @@ from hean_router.domain.record import (
     Incident,
     Row,
 )
-from hean_router.domain.venue import Fees
 from hean_router.oms.model import Child
 from hean_router.oms.orders import Orders
+from hean_router.oms.rebook import FeesOf, replaced
 from hean_router.oms.states import NEVER_STOOD, SAW, ChildStatus, Learned, after
-
-# (venue, account, symbol) -> the rates we planned with there; None where we do not know.
-FeesOf: TypeAlias = Callable[[str, str, str], Fees | None]
 
 # An answer asked for this long after an order's end can no longer be old news about it.
 OLD_NEWS_NS: Final = 5_000_000_000
@@ -113,6 +109,7 @@ class _Intake:
         self.rows: list[Row] = []
         self._counted: set[tuple[str, str]] = set()  # symbol, trade id
         self._booked: dict[str, Decimal] = {}  # key -> filled, this event's trades in
+        self._standing: dict[str, list[Filled]] = {}  # key -> what is inferred, as it is left
 
     def take(self, event: DeskEvent) -> list[Row]:
         match event:
@@ -350,7 +347,9 @@ class _Intake:
         self._counted.add(trade)
         qty = fill.instrument.qty_decimal(fill.qty)
         px = fill.instrument.px_decimal(fill.px)
+        in_balances = False
         if child is not None:
+            in_balances = self._replace(child, qty)
             self._wonder_at_fill(child, fill, qty)
         self.rows.append(
             Filled(
@@ -371,10 +370,26 @@ class _Intake:
                 maker=fill.maker,
                 sent_ns=fill.sent_ns,
                 fee_assumed=self._assumed(fill, px, qty),
+                in_balances=in_balances,
             )
         )
         if child is None:
             self._tell_orphan(fill, symbol, qty, px)
+
+    def _replace(self, child: Child, qty: Decimal) -> bool:
+        """A real trade stands for as much of what was inferred; whether balances hold that.
+
+        It always does so, even where it could be one that came after: then the venue's count will
+        grow, and prove again what is missing.  So nothing is ever counted beyond that count.
+        """
+        standing = self._standing.setdefault(child.key, list(child.inferred))
+        rows, left = replaced(self.orders, standing, qty, self.now_ns)
+        self._standing[child.key] = left
+        for row in rows:
+            before = self._booked.get(child.key, child.filled)
+            self._booked[child.key] = EXACT.subtract(before, row.qty)
+        self.rows += rows
+        return any(row.in_balances for row in rows)
 
     def _is_orphan(self, fill: Fill) -> bool:
         """Whether a trade of no known order must be booked now."""

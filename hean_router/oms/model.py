@@ -9,6 +9,7 @@ from hean_router.domain.record import (
     ChildIntended,
     Decided,
     Filled,
+    FillUndone,
     ParentCancelAsked,
     ParentEnded,
     ParentPlaced,
@@ -37,6 +38,7 @@ class Child:
         "fees",
         "filled",
         "ghost",
+        "inferred",
         "intended",
         "is_live",
         "key",
@@ -82,6 +84,8 @@ class Child:
         self.cancel_answer = ""
         self.cancel_answered_ns: int | None = None
         self.ghost = False  # ended for us, but the venue spoke of it as of a living one
+        # Trades that the venue's count proved and that nobody reported, as far as they still stand.
+        self.inferred: list[Filled] = []
 
     @property
     def is_final(self) -> bool:
@@ -219,3 +223,15 @@ def credit(to: Child | Parent, row: Filled) -> None:
     to.notional = EXACT.fma(row.px, row.qty, to.notional)
     if row.fee:
         to.fees[row.fee_asset] = EXACT.add(to.fees.get(row.fee_asset, ZERO), row.fee)
+
+
+def take_back(of: Child | Parent, row: FillUndone) -> None:
+    """The opposite of `credit`, exactly."""
+    of.filled = EXACT.subtract(of.filled, row.qty)
+    of.notional = EXACT.subtract(of.notional, EXACT.multiply(row.px, row.qty))
+    if row.fee:
+        left = EXACT.subtract(of.fees.get(row.fee_asset, ZERO), row.fee)
+        if left:
+            of.fees[row.fee_asset] = left
+        else:
+            of.fees.pop(row.fee_asset, None)

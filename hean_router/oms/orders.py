@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from hean_router.book.sweep import EXACT
 from hean_router.domain.order import OrderState
@@ -21,6 +22,7 @@ from hean_router.domain.record import (
     ChildWithdrawn,
     Decided,
     Filled,
+    FillUndone,
     ForeignOrder,
     Opened,
     ParentCancelAsked,
@@ -30,7 +32,7 @@ from hean_router.domain.record import (
     kind_of,
 )
 from hean_router.oms import keys
-from hean_router.oms.model import ZERO, Child, Parent, credit
+from hean_router.oms.model import ZERO, Child, Parent, credit, take_back
 from hean_router.oms.states import LIVE, SAW, ChildStatus, Learned, after
 
 FillId = tuple[str, str, str, str]  # venue, account, symbol, trade id
@@ -76,6 +78,8 @@ class Orders:
         self.nameless: dict[tuple[str, str, str], dict[str, Child]] = {}
         self.fills: set[FillId] = set()
         self.orphans: dict[VenueOrder, list[Filled]] = {}
+        # Orders of ours that turned out to be those of orphans: `intake.claims` books them anew.
+        self.claimed: dict[VenueOrder, str] = {}
         self.foreign: dict[VenueOrder, ForeignOrder] = {}
         self.balances_ns: dict[tuple[str, str], int] = {}
         self.breaches: list[Breach] = []
@@ -95,6 +99,7 @@ class Orders:
             ChildReported: self._reported,
             ChildAbsent: self._absent,
             Filled: self._filled,
+            FillUndone: self._undone,
             CancelIntended: self._cancel_intended,
             CancelAnswered: self._cancel_answered,
             ForeignOrder: self._foreign,
@@ -264,9 +269,45 @@ class Orders:
         last = child.filled >= child.qty
         allowed = self._learn(row, child, Learned.LAST_FILL if last else Learned.FILL)
         assert allowed, "a fill is allowed in every status"
-        self._stands(row, child)
+        if row.inferred:
+            child.inferred.append(row)
+        else:
+            self._stands(row, child)
         if last:
             child.ghost = False
+        self._sort_in(child)
+
+    def _undone(self, row: Row) -> None:
+        """The rows that put a truer trade in its place come in the same transaction."""
+        assert isinstance(row, FillUndone)
+        trade = (row.venue, row.account, row.symbol, row.trade_id)
+        if trade not in self.fills:
+            self._breach(row, row.trade_id, None, "no such trade")
+            return
+        if row.whole:
+            self.fills.discard(trade)
+        child = self.children.get(row.key) if row.key else None
+        if child is None:
+            order = (row.venue, row.account, row.symbol, row.venue_order_id)
+            left = [one for one in self.orphans.pop(order, ()) if one.trade_id != row.trade_id]
+            if left:
+                self.orphans[order] = left
+            else:
+                self.claimed.pop(order, None)
+            return
+        take_back(child, row)
+        take_back(child.parent, row)
+        child.inferred = [
+            structs.replace(
+                one, qty=EXACT.subtract(one.qty, row.qty), fee=EXACT.subtract(one.fee, row.fee)
+            )
+            if one.trade_id == row.trade_id
+            else one
+            for one in child.inferred
+            if not (row.whole and one.trade_id == row.trade_id)
+        ]
+        child.parent.learned(row.at_ns)
+        self.touched[child.key] = child
         self._sort_in(child)
 
     def _cancel_intended(self, row: Row) -> None:
@@ -355,8 +396,8 @@ class Orders:
             child.venue_order_id = order_id
         self._no_longer_nameless(child)
         self.foreign.pop(order, None)
-        for fill in self.orphans.pop(order, ()):  # seen before anyone could tell whose it was
-            self._credit(fill, child)
+        if order in self.orphans:  # seen before anyone could tell whose it was
+            self.claimed[order] = child.key
 
     def _no_longer_nameless(self, child: Child) -> None:
         place = (child.venue, child.account, child.symbol)

@@ -18,6 +18,7 @@ from hean_router.domain.record import ChildAbsent, ChildReported, ChildUnknown, 
 from hean_router.oms.intake import own_trade
 from hean_router.oms.model import Child
 from hean_router.oms.orders import Orders
+from hean_router.oms.rebook import FeesOf, inferred
 from hean_router.oms.states import NEVER_STOOD, ChildStatus
 
 MS: Final = 1_000_000
@@ -36,7 +37,12 @@ STRANGER_LOOKS: Final = 6  # where a trade stands by that names no order of ours
 OVERLAP_NS: Final = 60 * SECOND  # trades are asked from this long before the order
 SILENT_NS: Final = 30 * SECOND  # a desk that has not answered by then never will
 SILENT_UNTIL_NS: Final = 90 * SECOND  # beyond every deadline a venue accepts
-MISSING_NS: Final = 60 * SECOND  # fills missing that long are a person's business
+# The venue's count proves a trade whose report has not come in all that time, though its trades
+# were asked for thrice: it is inferred.  Venues show a trade within two seconds, so this is fifteen
+# times as long; a real one that comes later still takes its place.
+INFER_NS: Final = 30 * SECOND
+INFER_LOOKS: Final = 3
+LOOKS_KEPT: Final = 8
 NEVER_NS: Final = 1 << 62
 
 Visibility: TypeAlias = int | Mapping[str, int] | Callable[[str], int]
@@ -66,7 +72,7 @@ class _Look:
 
     def add(self, asked_ns: int) -> None:
         if not self.times or asked_ns >= self.times[-1] + APART_NS:
-            self.times.append(asked_ns)
+            self.times = [*self.times[-LOOKS_KEPT + 1 :], asked_ns]
 
     @property
     def done(self) -> bool:
@@ -119,6 +125,7 @@ class Resolver:
         question_ns: Callable[[str], int] = lambda _venue: 0,
     ) -> None:
         self._orders = orders
+        self.fees: FeesOf | None = None  # what an inferred trade is taken to have cost
         self._visibility, self._question_ns = visibility_ns, question_ns
         self._watches: dict[str, _Watch] = {}
         self._heap: list[tuple[int, str]] = []
@@ -166,7 +173,7 @@ class Resolver:
         child = watch.child
         floor_ns = self._floor(child)
         if not (child.is_live or child.ghost):
-            return now_ns + watch.wait_ns
+            return now_ns + max(watch.wait_ns, self._question_ns(child.venue))
         if now_ns <= floor_ns:
             return min(now_ns + watch.wait_ns, floor_ns + MS)
         watch.proving += 1
@@ -417,12 +424,12 @@ class Resolver:
     def _judge(self, watch: _Watch, now_ns: int) -> list[Row]:
         """Rows that the evidence allows by now."""
         child = watch.child
+        if child.behind:  # the venue has counted more than its trades have shown us: ask on
+            return self._infer(watch, now_ns)
         if not (child.is_live or child.ghost):
             return self._judge_ended(watch, now_ns)
         if not self._all_done(watch):
             return []
-        if child.behind:
-            return []  # the venue has counted more than its trades have shown us: ask on
         proof = self._proof(watch)
         if child.acked_ns is None:
             assert child.status is ChildStatus.UNKNOWN, child.status
@@ -455,20 +462,38 @@ class Resolver:
         if child.cum is None:
             # How much it traded was never told, and all of its trades are in.
             return [_inferred(child, OrderState(child.status.value), "by its trades", now_ns)]
-        if watch.alarmed or now_ns < (child.ended_ns or 0) + MISSING_NS:
+        return []
+
+    def _infer(self, watch: _Watch, now_ns: int) -> list[Row]:
+        """Book what the venue's count proves, when its trades were asked for long and in vain."""
+        child = watch.child
+        since_ns = max(child.ended_ns or 0, child.news_ns or 0)
+        if now_ns < since_ns + INFER_NS or len(watch.fills.times) < INFER_LOOKS:
             return []
-        watch.alarmed = True
-        text = f"{child.cum} traded by the venue's word, {child.filled} by its trades"
-        return [
-            Incident(
-                at_ns=now_ns,
-                what="fills_missing",
-                text=text,
-                venue=child.venue,
-                account=child.account,
-                subject=child.key,
-            )
-        ]
+        rows: list[Row] = []
+        text = (
+            f"{child.cum} traded by the venue's word, {child.filled} by its trades, asked for at "
+            f"{', '.join(map(str, watch.fills.times))}: "
+        )
+        if child.filled < child.qty:
+            row = inferred(self._orders, child, now_ns, self.fees)
+            rows.append(row)
+            text += f"{row.qty} booked as {row.trade_id} at the limit, {row.px}, until they come"
+        elif watch.alarmed:
+            return []
+        else:  # no order trades more than it is
+            watch.alarmed = True
+            text += f"nothing is booked beyond its quantity, {child.qty}"
+        incident = Incident(
+            at_ns=now_ns,
+            what="fill_break",
+            text=text,
+            venue=child.venue,
+            account=child.account,
+            subject=child.key,
+        )
+        watch.forget()
+        return [incident, *rows]
 
     def _proof(self, watch: _Watch) -> str:
         looks = (("order", watch.order), ("open", watch.open), ("fills", watch.fills))

@@ -12,6 +12,7 @@ from hean_router.domain.record import (
     ChildReported,
     ChildWithdrawn,
     Filled,
+    FillUndone,
     ParentPlaced,
     Row,
 )
@@ -138,6 +139,10 @@ class OrderCounts:
                     if row.maker:
                         resting.maker = EXACT.add(resting.maker, row.qty)
                     self._settle(row.key, resting)
+            case FillUndone():
+                self.fills -= row.whole
+                if (resting := self._resting.get(row.key)) is not None:
+                    resting.filled = EXACT.subtract(resting.filled, row.qty)
             case _:
                 pass
 

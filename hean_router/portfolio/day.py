@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from hean_router.domain.instrument import Pair
 from hean_router.domain.rates import Rates
-from hean_router.domain.record import BalancesSet, Filled, Row
+from hean_router.domain.record import BalancesSet, Filled, FillUndone, Row
 from hean_router.portfolio.money import EXACT, ZERO, Marks, add_to
 from hean_router.portfolio.pnl import value_of
 from hean_router.portfolio.positions import effect_of
@@ -60,17 +60,20 @@ class DayPnl:
         """Take a committed row: trades, and balances as proof that an account is there."""
         if isinstance(row, BalancesSet):
             self._accounts.add(row.account)
-        if not isinstance(row, Filled):
+        if not isinstance(row, Filled | FillUndone):
             return
         self._roll(row.at_ns)
         effect = effect_of(row)
         self._accounts.add(row.account)
         day = self._days.setdefault((row.account, row.symbol), _Day())
-        day.qty = EXACT.add(day.qty, effect.qty)
-        paid = EXACT.add(EXACT.multiply(effect.qty, row.px), effect.fee_quote)
+        back = isinstance(row, FillUndone)
+        qty = EXACT.minus(effect.qty) if back else effect.qty
+        fee = EXACT.minus(effect.fee_quote) if back else effect.fee_quote
+        day.qty = EXACT.add(day.qty, qty)
+        paid = EXACT.add(EXACT.multiply(qty, row.px), fee)
         day.cash = EXACT.subtract(day.cash, paid)
         if effect.fee_is_third:
-            add_to(day.thirds, row.fee_asset, row.fee)
+            add_to(day.thirds, row.fee_asset, EXACT.minus(row.fee) if back else row.fee)
 
     def mark(self, marks: Marks, now_ns: int) -> None:
         """Remember the mids as they stand at `now_ns`."""

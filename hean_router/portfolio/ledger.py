@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from hean_router.domain.instrument import Side
-from hean_router.domain.record import BalanceBreak, BalancesSet, Filled, Row
+from hean_router.domain.instrument import Pair, Side
+from hean_router.domain.record import BalanceBreak, BalancesSet, Filled, FillUndone, Row
 from hean_router.domain.scale import plain
 from hean_router.portfolio.money import EXACT, ZERO, Marks, add_to
 from hean_router.portfolio.pnl import PnlLine, pnl_line
@@ -38,6 +38,8 @@ class Ledger:
         match row:
             case Filled():
                 self._fill(row, effect_of(row))
+            case FillUndone():
+                self._undo(row, effect_of(row))
             case BalancesSet():
                 place = (row.venue, row.account)
                 self._balances[place] = dict(row.balances)
@@ -50,29 +52,35 @@ class Ledger:
                 pass
 
     def _fill(self, row: Filled, effect: Effect) -> None:
-        place, pair = (row.venue, row.account), effect.pair
-        flows = self._flows.setdefault(place, {})
-        value = EXACT.multiply(row.qty, row.px)
-        buying = row.side is Side.BUY
-        # Asset by asset and not by `effect`: a fee may be in any asset, base and quote among them.
-        for asset, amount in (
-            (pair.base, row.qty if buying else EXACT.minus(row.qty)),
-            (pair.quote, EXACT.minus(value) if buying else value),
-            (row.fee_asset, EXACT.minus(row.fee)),
-        ):
-            if amount:
-                add_to(flows, asset, amount)
-                if (balances := self._balances.get(place)) is not None:
-                    add_to(balances, asset, amount)
-        for view, key in (
-            (View.VENUE, (row.account, row.venue, row.symbol, row.strategy)),
-            (View.STRATEGY, (row.account, "", row.symbol, row.strategy)),
-            (View.SYMBOL, (row.account, "", row.symbol, "")),
-        ):
+        self._flow(row, effect.pair, back=False)
+        for view, key in _places(row):
             positions = self._positions[view]
             if (position := positions.get(key)) is None:
                 position = positions[key] = Position()
             position.fill(row, effect)
+
+    def _undo(self, row: FillUndone, effect: Effect) -> None:
+        self._flow(row, effect.pair, back=True)
+        for view, key in _places(row):
+            self._positions[view][key].undo(row, effect)
+
+    def _flow(self, row: Filled | FillUndone, pair: Pair, *, back: bool) -> None:
+        place = (row.venue, row.account)
+        flows = self._flows.setdefault(place, {})
+        value = EXACT.multiply(row.qty, row.px)
+        buying = (row.side is Side.BUY) is not back
+        fee = row.fee if back else EXACT.minus(row.fee)
+        # Asset by asset and not by `effect`: a fee may be in any asset, base and quote among them.
+        for asset, amount in (
+            (pair.base, row.qty if buying else EXACT.minus(row.qty)),
+            (pair.quote, EXACT.minus(value) if buying else value),
+            (row.fee_asset, fee),
+        ):
+            if amount:
+                add_to(flows, asset, amount)
+                balances = None if row.in_balances else self._balances.get(place)
+                if balances is not None:
+                    add_to(balances, asset, amount)
 
     # --------------------------------------------------------------------- balances
 
@@ -151,3 +159,12 @@ class Ledger:
                 numbers = (position.qty, position.cost, position.realised, position.fees_quote)
                 fees = sorted(f"{a} {plain(fee)}" for a, fee in position.fees.items() if fee)
                 yield f"{view.value} {key} {[plain(n) for n in numbers]} {fees} {position.fills}"
+
+
+def _places(row: Filled | FillUndone) -> tuple[tuple[View, _Key], ...]:
+    """Under which name each view keeps the position that a trade moves."""
+    return (
+        (View.VENUE, (row.account, row.venue, row.symbol, row.strategy)),
+        (View.STRATEGY, (row.account, "", row.symbol, row.strategy)),
+        (View.SYMBOL, (row.account, "", row.symbol, "")),
+    )

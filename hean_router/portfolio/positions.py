@@ -14,7 +14,7 @@ from enum import Enum
 from msgspec import Struct
 
 from hean_router.domain.instrument import Pair, Side
-from hean_router.domain.record import Filled
+from hean_router.domain.record import Filled, FillUndone
 from hean_router.portfolio.money import EXACT, PRECISE, ZERO, add_to, part_of
 
 
@@ -43,8 +43,8 @@ class Effect(Struct, frozen=True):
     fee_is_third: bool
 
 
-def effect_of(row: Filled) -> Effect:
-    """Read a fill; spot only."""
+def effect_of(row: Filled | FillUndone) -> Effect:
+    """Read a fill, or what was one; spot only."""
     pair = Pair.parse(row.symbol)
     assert not pair.settle, f"{row.symbol} is no spot pair"
     qty = row.qty if row.side is Side.BUY else EXACT.minus(row.qty)
@@ -152,6 +152,26 @@ class Position:
         self.since_ns = self.since_ns or row.at_ns
         self.at_ns = row.at_ns
         self.fills += 1
+
+    def undo(self, row: FillUndone, effect: Effect) -> None:
+        """Count a trade, or a part of it, no more.
+
+        Quantity, fees and what was paid are as if it had never been; how the profit is divided into
+        realised and open may differ, as it does by the order of trades.
+        """
+        self._move(EXACT.minus(effect.qty), row.px)
+        self.fees_quote = EXACT.subtract(self.fees_quote, effect.fee_quote)
+        if row.fee:
+            add_to(self.fees, row.fee_asset, EXACT.minus(row.fee))
+        if effect.fee_is_third:
+            add_to(self.fees_third, row.fee_asset, EXACT.minus(row.fee))
+        if row.side is Side.BUY:
+            self.bought = EXACT.subtract(self.bought, row.qty)
+        else:
+            self.sold = EXACT.subtract(self.sold, row.qty)
+        self.turnover = EXACT.subtract(self.turnover, EXACT.multiply(row.qty, row.px))
+        self.at_ns = row.at_ns
+        self.fills -= row.whole
 
     def _move(self, qty: Decimal, px: Decimal) -> None:
         """Move by signed `qty` at `px`: first what closes, then what opens, through zero."""

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from hean_router.domain.instrument import Pair
 from hean_router.domain.rates import Rates
-from hean_router.domain.record import Filled, Row
+from hean_router.domain.record import Filled, FillUndone, Row
 from hean_router.portfolio.money import EXACT, ZERO
 from hean_router.portfolio.pnl import value_of
 from hean_router.portfolio.positions import Position, effect_of
@@ -68,6 +68,11 @@ class RoundTrips:
 
     def apply(self, row: Row) -> None:
         """Take a committed row; only trades count."""
+        if isinstance(row, FillUndone):
+            # No trip opens or closes by it: the trade that takes its place follows at once.
+            undone = self._trips.setdefault((row.account, row.symbol, row.strategy), _Trip())
+            undone.position.undo(row, effect_of(row))
+            return
         if not isinstance(row, Filled):
             return
         key = (row.account, row.symbol, row.strategy)

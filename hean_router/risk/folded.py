@@ -25,6 +25,7 @@ from hean_router.domain.record import (
     ChildReported,
     ChildWithdrawn,
     Filled,
+    FillUndone,
     ParentEnded,
     ParentPlaced,
     RiskSet,
@@ -196,6 +197,7 @@ class Folded:
             ChildAbsent: self._undone,
             ChildReported: self._reported,
             Filled: self._filled,
+            FillUndone: self._taken_back,
             BalancesSet: self._counted,
             RiskSet: self._set,
         }
@@ -341,6 +343,27 @@ class Folded:
                 self._end(child)  # nothing is left of it, whether or not that has been told
                 hold = ZERO
             self._hold(child, hold)
+
+    def _taken_back(self, row: FillUndone) -> None:
+        """A trade, or a part of it, counts no more: as before it came; a truer one follows."""
+        qty = row.qty
+        moved = qty if row.side is Side.BUY else -qty
+        _, pair = self.pair(row.symbol)
+        if row.fee_asset == pair.base:
+            moved -= row.fee
+        self.cell(row.account, row.symbol).move(-moved)
+        self.venue_cell(row.venue, row.account, row.symbol).move(-moved)
+        if parent := self.parents.get(row.parent):
+            part = min(qty, parent.qty - parent.leaves)
+            parent.cell.open(parent.side, part)
+            parent.leaves += part
+            left = share_up(parent.notional, parent.leaves, parent.qty)
+            self.reserved_usd -= parent.reserved - left
+            parent.reserved = left
+        # One that is forgotten has ended, and held nothing for this trade any more.
+        if child := self.children.get(row.key):
+            child.filled -= qty
+            self._hold(child, min(child.row.qty, child.hold + qty))
 
     def _reported(self, row: ChildReported) -> None:
         child = self.children.get(row.key)

@@ -264,6 +264,9 @@ class Feeder:
                         _upsert(table, connection.dialect.name), lines[start : start + CHUNK]
                     )
                     await asyncio.sleep(0)
+            for key in work.gone():
+                named = [t.fills.c[name] == value for name, value in key.items()]
+                await connection.execute(t.fills.delete().where(*named))
             seq, last = rows[-1]
             await connection.execute(_mark(seq, _digest(last), fold.VERSION))
 

@@ -26,7 +26,7 @@ from hean_router.portfolio.positions import Position, effect_of
 from hean_router.store import tables as t
 
 # Of the rules below and of what the columns mean: tables made by another version are made anew.
-VERSION = 2
+VERSION = 3
 
 Line: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[Any, ...]
@@ -59,7 +59,7 @@ def needs(rows: Iterable[Numbered]) -> Needs:
         if not isinstance(row, r.ForeignOrder) and (name := getattr(row, "venue_order_id", "")):
             found.named.add(name)
         match row:
-            case r.Filled():
+            case r.Filled() | r.FillUndone():
                 found.trades.add(row.trade_id)
                 found.places.add((row.account, row.venue))
             case r.BalancesSet():
@@ -79,6 +79,7 @@ class Fold:
             table: {} for table in t.metadata.sorted_tables
         }
         self._changed: dict[Table, dict[Key, Line]] = {table: {} for table in self._lines}
+        self._gone: dict[Key, None] = {}  # trades that were taken back wholly
 
     def load(self, table: Table, lines: Iterable[Mapping[str, Any]]) -> None:
         """Take over what is in the database."""
@@ -88,6 +89,11 @@ class Fold:
     def changed(self) -> list[tuple[Table, list[Line]]]:
         """What is to be written, whole rows, table by table."""
         return [(table, list(lines.values())) for table, lines in self._changed.items() if lines]
+
+    def gone(self) -> list[Line]:
+        """What is to be deleted of the trades, by their keys."""
+        names = [column.name for column in t.fills.primary_key]
+        return [dict(zip(names, key, strict=True)) for key in self._gone]
 
     def apply(self, seq: int, row: r.Row) -> None:
         """Fold one row of the journal in."""
@@ -106,6 +112,8 @@ class Fold:
                 self._intended(seq, row)
             case r.Filled():
                 self._filled(seq, row)
+            case r.FillUndone():
+                self._undone(seq, row)
             case r.BalancesSet():
                 self._wallet(seq, row)
             case r.ForeignOrder():
@@ -344,6 +352,7 @@ class Fold:
             "at": row.at_ns,
         }
         self._put(t.fills, fill)
+        self._gone.pop(_key(t.fills, fill), None)
         child = self._lines[t.children].get((row.key,))
         if child is None and row.venue_order_id:
             others = self._lines[t.children].values()
@@ -351,6 +360,34 @@ class Fold:
         if child is not None:
             self._credit(fill, child)
             self._named(child, row.venue_order_id)
+        self._position(row)
+        self._spend(seq, row)
+
+    def _undone(self, seq: int, row: r.FillUndone) -> None:
+        """A trade, or a part of it, counts no more."""
+        where = (row.venue, row.account, row.symbol, row.trade_id)
+        if (fill := self._lines[t.fills].get(where)) is None:
+            return
+        if fill["credited"]:
+            child = self._lines[t.children].get((fill["key"],))
+            order = self._lines[t.orders].get((fill["parent"],))
+            money = EXACT.multiply(row.px, row.qty)
+            for line in (child, order):
+                if line is not None:
+                    line["filled"] = EXACT.subtract(line["filled"], row.qty)
+                    line["notional"] = EXACT.subtract(line["notional"], money)
+            if child is not None:
+                child["updated_at"] = max(row.at_ns, child["updated_at"])
+                self._put(t.children, child)
+            self._order(fill["parent"], row.at_ns)
+        if row.whole:
+            del self._lines[t.fills][where]
+            self._changed[t.fills].pop(where, None)
+            self._gone[where] = None
+        else:
+            fill["qty"] = EXACT.subtract(fill["qty"], row.qty)
+            fill["fee"] = EXACT.subtract(fill["fee"], row.fee)
+            self._put(t.fills, fill)
         self._position(row)
         self._spend(seq, row)
 
@@ -369,7 +406,7 @@ class Fold:
         self._learn(child, Learned.LAST_FILL if last else Learned.FILL, fill["at"])
         self._stands(child, fill["at"])
 
-    def _position(self, row: r.Filled) -> None:
+    def _position(self, row: r.Filled | r.FillUndone) -> None:
         where = {
             "account": row.account,
             "venue": row.venue,
@@ -384,7 +421,10 @@ class Fold:
             position.fees = _amounts(line["fees"])
             position.fees_third = _amounts(line["fees_third"])
             position.since_ns = line["since"]
-        position.fill(row, effect_of(row))
+        if isinstance(row, r.FillUndone):
+            position.undo(row, effect_of(row))
+        else:
+            position.fill(row, effect_of(row))
         self._put(
             t.positions,
             {
@@ -397,20 +437,25 @@ class Fold:
             },
         )
 
-    def _spend(self, seq: int, row: r.Filled) -> None:
+    def _spend(self, seq: int, row: r.Filled | r.FillUndone) -> None:
         if (row.account, row.venue) not in self._lines[t.wallets]:
             return  # what was there before nobody has told
+        if row.in_balances:
+            return
+        back = isinstance(row, r.FillUndone)
         pair = Pair.parse(row.symbol)
         money = EXACT.multiply(row.px, row.qty)
-        buys = row.side is Side.BUY
+        buys = (row.side is Side.BUY) is not back
         moves = {pair.base: _NOTHING, pair.quote: _NOTHING, row.fee_asset: _NOTHING}
         # `copy_negate`, not `-`, which rounds to 28 digits.
         moves[pair.base] = row.qty if buys else row.qty.copy_negate()
         moves[pair.quote] = money.copy_negate() if buys else money
-        moves[row.fee_asset] = EXACT.subtract(moves[row.fee_asset], row.fee)
+        fee = row.fee if back else row.fee.copy_negate()
+        moves[row.fee_asset] = EXACT.add(moves[row.fee_asset], fee)
         for asset, change in moves.items():
             if asset and change:
-                self._balance(seq, row, asset, change=change, why="fill", trade=row.trade_id)
+                why = "undone" if back else "fill"
+                self._balance(seq, row, asset, change=change, why=why, trade=row.trade_id)
 
     def _wallet(self, seq: int, row: r.BalancesSet) -> None:
         """All that is there, by the venue's word: what it does not name is nothing."""
@@ -424,7 +469,7 @@ class Fold:
     def _balance(
         self,
         seq: int,
-        row: r.Filled | r.BalancesSet,
+        row: r.Filled | r.FillUndone | r.BalancesSet,
         asset: str,
         *,
         why: str,

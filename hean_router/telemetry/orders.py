@@ -25,6 +25,7 @@ from hean_router.domain.record import (
     ChildUnknown,
     ChildWithdrawn,
     Filled,
+    FillUndone,
     Incident,
     Opened,
     ParentEnded,
@@ -50,6 +51,7 @@ _COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "orders_withdrawn": ("Orders that never left, by who held them", ("venue", "by")),
     "cancels": ("Cancels written down to be sent", ("venue",)),
     "fills": ("Trades of ours", ("venue", "liquidity")),
+    "fills_undone": ("Trades, or parts, that were booked otherwise afterwards", ("venue", "why")),
     "denials": ("Parents or orders that we did not let through", ("code",)),
     "incidents": ("What a person must look at", ("what",)),
     "balance_breaks": ("Balances that differ from the venue's without a reason", ("venue",)),
@@ -181,6 +183,8 @@ class OrderMetrics:
                 liquidity = {True: "maker", False: "taker", None: "untold"}[row.maker]
                 self._add("fills", row.venue, liquidity)
                 self._note_drift(row)
+            case FillUndone():
+                self._add("fills_undone", row.venue, row.why)
             case Incident():
                 self._add("incidents", row.what)
             case BalanceBreak():
@@ -228,6 +232,9 @@ class OrderMetrics:
                     self._sent_ns.pop(row.key, None)  # of these there will be no fill
             case Filled():
                 self._follow_fill(row)
+            case FillUndone():
+                if (live := self._live.get(row.key)) is not None:
+                    live.leaves += row.qty
             case BalanceBreak():
                 self._breaks[row.venue, row.account, row.asset] = row.venue
             case BalancesSet():

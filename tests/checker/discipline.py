@@ -167,6 +167,9 @@ def journal_agrees(history: History) -> Iterator[str]:
     children = set()
     for row in _proven(history.journal)[0]:
         data = row.data if row.kind in {"filled", "parent_placed", "child_intended"} else None
+        if row.kind == "fill_undone" and (undone := row.data)["whole"]:
+            # Booked again by another row: with its order, or as the trade that it really was.
+            fills[undone["venue"], undone["account"], undone["symbol"], undone["trade_id"]] -= 1
         if row.kind == "filled":
             fills[data["venue"], data["account"], data["symbol"], data["trade_id"]] += 1
         elif row.kind == "parent_placed":
