@@ -18,7 +18,7 @@ from hean_router.engine.conduct import Conduct
 from hean_router.engine.core import Core
 from hean_router.engine.desks import Desks
 from hean_router.engine.event import DeskFailed, DeskTold
-from hean_router.oms import Question, Resolver, intake
+from hean_router.oms import Question, Resolver, claims, intake
 
 
 class Hearing:
@@ -26,6 +26,7 @@ class Hearing:
 
     def __init__(self, core: Core, conduct: Conduct, desks: Desks, resolver: Resolver) -> None:
         self.core, self.conduct, self.desks, self.resolver = core, conduct, desks, resolver
+        resolver.fees = self._fees_of
 
     def heard(self, told: DeskTold) -> None:
         """Take in what a desk told: rows first, then what follows from them for the desk."""
@@ -50,11 +51,18 @@ class Hearing:
             core.write(row)
         for row in self.resolver.saw(venue, account, event, core.now_ns):
             core.write(row)
+        self.claim()
         if len(core.rows) > before:
             core.desks[venue, account].active_ns = core.now_ns
         if isinstance(event, OrderSeen) and event.report is not None:
             self._still_open(event.key, event.report, event.asked_ns)
         self.desks.answered(venue, account, event)
+
+    def claim(self) -> None:
+        """Book trades of nobody's again for the orders that they turned out to be of."""
+        if self.core.oms.claimed:
+            for row in claims(self.core.oms, self.core.now_ns):
+                self.core.write(row)
 
     def _still_open(self, key: str, report: OrderReport, asked_ns: int) -> None:
         """A cancel was answered by "no such order", and there it is: say it again."""
