@@ -11,7 +11,7 @@ from hean_router.book import ConsolidatedBook
 from hean_router.domain.instrument import Instrument, Pair, Side
 from hean_router.domain.limits import RiskLimits
 from hean_router.domain.rates import Rates
-from hean_router.domain.record import BalancesSet, Filled, Row
+from hean_router.domain.record import BalancesSet, Filled, FillUndone, Row
 from hean_router.domain.scale import to_decimal
 from hean_router.engine.command import Command
 from hean_router.engine.keyring import KeyRing
@@ -128,7 +128,7 @@ class Core:
         self.risk.apply(row)
         self.ledger.apply(row)
         self.keyring.apply(row)
-        if isinstance(row, Filled | BalancesSet):
+        if isinstance(row, Filled | FillUndone | BalancesSet):
             self.day_pnl.apply(row)
             self._days_at, self._view = -1, None
 
