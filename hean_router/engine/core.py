@@ -11,7 +11,7 @@ from hean_router.book import ConsolidatedBook
 from hean_router.domain.instrument import Instrument, Pair, Side
 from hean_router.domain.limits import RiskLimits
 from hean_router.domain.rates import Rates
-from hean_router.domain.record import BalancesSet, Filled, FillUndone, Row
+from hean_router.domain.record import BalancesSet, Filled, FillUndone, Incident, RiskSet, Row
 from hean_router.domain.scale import to_decimal
 from hean_router.engine.command import Command
 from hean_router.engine.keyring import KeyRing
@@ -20,6 +20,7 @@ from hean_router.oms import Orders
 from hean_router.portfolio import DayPnl, Ledger, rates
 from hean_router.risk import Risk, RiskView
 
+REPAIRED = "journal_repaired"  # an incident: at its time the journal ended, as far as is proven
 FRESH_NS = 100_000_000  # rates are worked out anew no more often
 READY_NS = 50_000_000  # but by a step that has nothing to hurry for, already after this
 
@@ -37,6 +38,7 @@ class DeskHealth(Struct):
     pairs: int = 0  # how many it was asked about
     active_ns: int = 0  # when anything of ours last happened there
     balances_ns: int = 0  # when balances were last asked for
+    strays_ns: int = 0  # when orders that no row explains were last asked for
     clock_offset_ns: int = 0
     clock_bound_ns: int = 0
 
@@ -103,6 +105,8 @@ class Core:
         self.denied: dict[str, set[tuple[str, str]]] = {}  # parent -> venue, code: told of once
         # Where something does not add up, until a person resets risk: nothing is planned there.
         self.gated: dict[tuple[str, str], str] = {}
+        # When the rows that a repair could not keep began; None once a person has reset trading.
+        self.gap_ns: int | None = None
         self.closed = ""  # why rows cannot be written, so that nothing may be sent anywhere
         self.references: dict[str, tuple[Decimal, int, Decimal]] = {}  # last, when, the one before
         self._timers: list[tuple[int, str]] = []
@@ -131,6 +135,10 @@ class Core:
         if isinstance(row, Filled | FillUndone | BalancesSet):
             self.day_pnl.apply(row)
             self._days_at, self._view = -1, None
+        elif isinstance(row, Incident) and row.what == REPAIRED:
+            self.gap_ns = row.at_ns
+        elif isinstance(row, RiskSet) and row.state == "normal":
+            self.gap_ns = None
 
     def begin(self, now_ns: int) -> None:
         """A new step."""

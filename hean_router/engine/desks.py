@@ -27,6 +27,7 @@ from hean_router.domain.record import (
 )
 from hean_router.engine.command import AskDesk, GrantNonces, SetGate
 from hean_router.engine.core import Core, DeskHealth
+from hean_router.engine.strays import AGAIN_NS, Strays
 from hean_router.oms import ChildStatus
 
 SECOND = 1_000_000_000
@@ -39,7 +40,7 @@ class Desks:
     """Keeps every desk's standing, and reconciles it."""
 
     def __init__(self, core: Core) -> None:
-        self.core = core
+        self.core, self.strays = core, Strays(core)
         # When an order may have left last: by venue and account, and symbol.
         self._last_ns: dict[tuple[tuple[str, str], str], int] = {}
 
@@ -143,6 +144,9 @@ class Desks:
         for (place, symbol), last_ns in self._last_ns.items():
             if place == (venue, account) and last_ns + core.policy.overlap_ns > core.now_ns:
                 since_ns[symbol] = last_ns
+        if core.gap_ns is not None:  # what was ordered since is in no row
+            for pair in self._pairs(venue):
+                since_ns[str(pair)] = min(core.gap_ns, since_ns.get(str(pair), core.gap_ns))
         for group in (core.oms.live, core.oms.unsettled, core.oms.to_cancel):
             for child in group.values():
                 if (child.venue, child.account) == (venue, account):
@@ -306,6 +310,9 @@ class Desks:
     def _look(self, venue: str, account: str, health: DeskHealth) -> None:
         """Once a second at a desk that is open."""
         core = self.core
+        if core.now_ns - health.strays_ns >= AGAIN_NS and self.strays.of(venue, account):
+            health.strays_ns = core.now_ns
+            core.commands.append(AskDesk(venue=venue, account=account, what="open"))
         idle_ns = core.now_ns - health.balances_ns
         if idle_ns >= core.policy.balances_every_ns and self.quiet(venue, account, core.now_ns):
             self._ask_balances(venue, account, health)

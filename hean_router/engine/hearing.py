@@ -11,13 +11,14 @@ from hean_router.domain.desk import (
 )
 from hean_router.domain.instrument import Pair, VenueId
 from hean_router.domain.order import OrderReport, OrderState
-from hean_router.domain.record import Incident
+from hean_router.domain.record import ForeignOrder, Incident
 from hean_router.domain.venue import Fees
 from hean_router.engine.command import AskDesk, CancelOrder
 from hean_router.engine.conduct import Conduct
 from hean_router.engine.core import Core
 from hean_router.engine.desks import Desks
 from hean_router.engine.event import DeskFailed, DeskTold
+from hean_router.engine.strays import Strays
 from hean_router.oms import Question, Resolver, claims, intake
 
 
@@ -26,6 +27,7 @@ class Hearing:
 
     def __init__(self, core: Core, conduct: Conduct, desks: Desks, resolver: Resolver) -> None:
         self.core, self.conduct, self.desks, self.resolver = core, conduct, desks, resolver
+        self.strays = Strays(core)
         resolver.fees = self._fees_of
 
     def heard(self, told: DeskTold) -> None:
@@ -44,6 +46,8 @@ class Hearing:
                 return  # the shell's
             case StreamLost():
                 self.desks.lost(venue, account, event)
+            case _ if self.strays.about_one(event):
+                return
             case _:
                 pass
         before = len(core.rows)
@@ -54,6 +58,8 @@ class Hearing:
         self.claim()
         if len(core.rows) > before:
             core.desks[venue, account].active_ns = core.now_ns
+        found = any(isinstance(row, ForeignOrder) and row.open for row in core.rows[before:])
+        self.strays.take_back(venue, account, event, new=found)
         if isinstance(event, OrderSeen) and event.report is not None:
             self._still_open(event.key, event.report, event.asked_ns)
         self.desks.answered(venue, account, event)

@@ -1,10 +1,8 @@
 """A damaged journal built anew: as many rows from the first one on as their chain proves.
 
 Never in place: what stood there is kept, byte for byte, under another name.  What came after the
-last row that can be proven is lost, and may have been anything: orders sent, a kill switch, a key
-revoked.  So the new journal says so in an incident, whose time is that of the last row kept (trades
-since then are asked for), trading stays halted until a person resets it, and new orders get keys
-that no venue has seen.  Orders of the lost rows carry the old tag, by which they are known as ours.
+last row that can be proven is lost; what follows from that is in `gap`.  New orders get keys that
+no venue has seen, and those of the lost rows carry the old tag, by which they are known as ours.
 """
 
 import os
@@ -20,9 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from hean_router.domain.errors import CommandError
-from hean_router.domain.record import ChildIntended, Incident, Opened, RiskSet, Row
+from hean_router.domain.record import ChildIntended, Opened, Row
 from hean_router.store import head_file
 from hean_router.store.carve import Carved, carve
+from hean_router.store.gap import close_off
 from hean_router.store.journal_file import (
     FAULTS,
     FORMAT,
@@ -37,7 +36,6 @@ from hean_router.store.journal_file import (
 )
 from hean_router.store.look import looked_at, verify
 
-REPAIRED = "journal_repaired"  # the incident
 _SLICE = 1_000
 _SUFFIXES = ("", "-wal", "-shm", head_file.SUFFIX)
 
@@ -86,8 +84,6 @@ class _Found(Struct):
     epoch: int = 0
     reached: int = 0
     rows: int = 0
-    at_ns: int = 0
-    tags: set[str] = msgspec.field(default_factory=set)
 
 
 def repair(path: Path, *, dry_run: bool = False, entropy: bytes = b"") -> Mended:
@@ -121,7 +117,7 @@ def repair(path: Path, *, dry_run: bool = False, entropy: bytes = b"") -> Mended
             )
             if dry_run:
                 return done
-            _say_so(fresh, found, done)
+            close_off(fresh, said(done), _tags(found, lost))
             tag = give_new_tag(fresh, besides=path, entropy=entropy)
             verify(fresh)
             kept = _keep(path)
@@ -263,9 +259,8 @@ def _take(db: sqlite3.Connection, found: _Found, rows: Iterator[Carved]) -> byte
     for one in rows:
         row = decoded("the journal", one.seq, one.kind, one.body, found.formats)
         batch.append((one.seq, row.at_ns, one.kind, one.body, one.hash))
-        found.rows, found.at_ns, last = one.seq, max(found.at_ns, row.at_ns), one.hash
+        found.rows, last = one.seq, one.hash
         if isinstance(row, Opened):
-            found.tags.add(row.tag)
             found.epoch = max(found.epoch, row.epoch)
         if len(batch) == _SLICE:
             db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", batch)
@@ -291,28 +286,11 @@ def _readable(found: _Found, others: dict[int, list[Carved]]) -> Iterator[Lost]:
 # ------------------------------------------------------------------------- the new one
 
 
-def _say_so(fresh: Path, found: _Found, done: Mended) -> None:
-    """Rows that tell of the repair, after the last one kept."""
-    journal = Journal.open(fresh)
-    at_ns = found.at_ns
-    tags = {found.tag} | {one.row.tag for one in done.lost if isinstance(one.row, Opened)}
-    tags |= {key[1 : 1 + TAG_LEN] for key in done.keys}
-    # So that orders under a tag are known as ours.
-    rows: list[Row] = [
-        Opened(at_ns=at_ns, epoch=found.epoch, tag=tag, version="", config_digest="", mode="repair")
-        for tag in sorted({_tag(one) for one in tags - found.tags} - {""})
-    ]
-    rows.append(Incident(at_ns=at_ns, what=REPAIRED, text=said(done)))
-    rows.append(
-        RiskSet(
-            at_ns=at_ns,
-            state="halted",
-            reason="the journal was repaired: look at what the venues have, then reset",
-            by="repair",
-        )
-    )
-    journal.append(rows)
-    journal.close()
+def _tags(found: _Found, lost: Sequence[Lost]) -> set[str]:
+    """Every tag that lost rows or the file name; orders under them are ours."""
+    named = {one.row.tag for one in lost if isinstance(one.row, Opened)}
+    keys = {one.row.key for one in lost if isinstance(one.row, ChildIntended)}
+    return {_tag(one) for one in (found.tag, *named, *(key[1 : 1 + TAG_LEN] for key in keys))}
 
 
 def said(done: Mended) -> str:
