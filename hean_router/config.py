@@ -40,7 +40,7 @@ from pydantic_settings import (
 from hean_router.domain import limits as risk_limits
 from hean_router.domain.errors import CommandError, ConfigError
 from hean_router.domain.instrument import Pair
-from hean_router.domain.limits import Bounds, RiskLimits
+from hean_router.domain.limits import Bounds, GateLimits, RiskLimits
 from hean_router.domain.venue import FeeIn
 from hean_router.venue import Freshness, Policy, registry
 
@@ -372,6 +372,49 @@ class SymbolLimitSettings(_Bounds):
     net_max: _Money = None
 
 
+_GATE = GateLimits()
+
+
+class GateLimitSettings(_Section):
+    """What the last gate lets through at most: wider than the rest of the limits."""
+
+    collar_bps: _Bps = _GATE.collar_bps
+    stale_ms: _StaleMs = _GATE.stale_ms
+    order_notional_max: _Money = _GATE.order_notional_max
+    qty_max: Mapping[str, Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]] = Field(
+        {}, description="units of the base asset, one order, by symbol"
+    )
+    orders_per_second: _Count = _GATE.orders_per_second
+    parent_orders_per_second: _Count = _GATE.parent_orders_per_second
+    duplicate_window_ms: _WindowMs = _GATE.duplicate_window_ms
+    fills_max: _Count = _GATE.fills_max
+    turnover_max: _Money = _GATE.turnover_max
+    fills_window_s: int = Field(_GATE.fills_window_s, gt=0, le=86_400, description="seconds")
+    refusals_max: _Count = _GATE.refusals_max
+    refusals_window_s: int = Field(_GATE.refusals_window_s, gt=0, le=86_400, description="seconds")
+
+    @field_validator("qty_max")
+    @classmethod
+    def _are_symbols(cls, named: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+        return _by_symbol(named)
+
+
+_One = TypeVar("_One")
+
+
+def _by_symbol(named: Mapping[str, _One]) -> dict[str, _One]:
+    """The same with symbols as we spell them."""
+    for symbol in named:
+        try:
+            Pair.parse(symbol)
+        except CommandError as fault:
+            raise ValueError(f"{fault}; {fault.fix}") from None
+    spelled = {str(Pair.parse(symbol)): one for symbol, one in named.items()}
+    if len(spelled) < len(named):
+        raise ValueError("the same symbol is there twice, spelled differently")
+    return spelled
+
+
 class LimitSettings(_WholeBounds):
     """How far the router may go: `config/limits.toml`."""
 
@@ -389,6 +432,7 @@ class LimitSettings(_WholeBounds):
     each_account: EachAccountSettings = EachAccountSettings()
     each_venue: EachVenueSettings = EachVenueSettings()
     each_symbol: EachSymbolSettings = EachSymbolSettings()
+    gate: GateLimitSettings = GateLimitSettings()
     account: Mapping[str, AccountLimitSettings] = {}
     venue: Mapping[str, VenueLimitSettings] = {}
     symbol: Mapping[str, SymbolLimitSettings] = {}
@@ -398,15 +442,19 @@ class LimitSettings(_WholeBounds):
     def _are_symbols(
         cls, named: Mapping[str, SymbolLimitSettings]
     ) -> Mapping[str, SymbolLimitSettings]:
-        for symbol in named:
-            try:
-                Pair.parse(symbol)
-            except CommandError as fault:
-                raise ValueError(f"{fault}; {fault.fix}") from None
-        spelled = {str(Pair.parse(symbol)): one for symbol, one in named.items()}
-        if len(spelled) < len(named):
-            raise ValueError("the same symbol is there twice, spelled differently")
-        return spelled
+        return _by_symbol(named)
+
+    def for_gate(self) -> GateLimits:
+        """The same for the gate.
+
+        Whoever lets orders be placed twice (`duplicate_window_ms` 0 or off) means it: where
+        nothing else is said, the gate does not ask either.
+        """
+        gate = self.gate
+        fields = {name: getattr(gate, name) for name in GateLimits.__struct_fields__}
+        if "duplicate_window_ms" not in gate.model_fields_set and not self.duplicate_window_ms:
+            fields["duplicate_window_ms"] = None
+        return GateLimits(**fields)
 
     def limits(self) -> RiskLimits:
         """The same for risk."""

@@ -118,6 +118,7 @@ class Office:
             timing=self.metrics.stage,
             committed=self._committed,
             denied=self.metrics.denied,
+            gate=settings.limits.for_gate(),
             entropy=entropy,
         )
         self.fills = Fills()

@@ -419,15 +419,16 @@ def test_the_shipped_files_name_every_setting():
     named = {
         f"limits.{name}" for name in ("account", "venue", "symbol")
     }  # by name, none by default
-    named |= {"accounts", "strategies", "api.tls_cert", "api.tls_key"}
+    named |= {"limits.gate.qty_max", "accounts", "strategies", "api.tls_cert", "api.tls_key"}
     told = {"paper.balances" if key.startswith("paper.balances") else key for key in told}
     router = (SHIPPED / "router.toml").read_text()
     assert all(f"[{name}." in router for name in ("strategies",)), "nobody finds strategies"
     assert "[accounts." in (SHIPPED / "keys.toml.example").read_text()
     assert all(f"# {name} =" in router for name in ("tls_cert", "tls_key"))
+    assert "# qty_max =" in (SHIPPED / "limits.toml").read_text()
     assert known - named <= told | {"venues"}, known - named - told
     text = (SHIPPED / "limits.toml").read_text()
-    scopes = [name for name in named if name.startswith("limits.")]
+    scopes = [name for name in named if re.fullmatch(r"limits\.\w+", name)]
     assert all(f"# [{name}." in text for name in scopes), "limits.toml hides who can be named"
     assert "position_qty_max" in text
     text = (SHIPPED / "venues.toml").read_text()

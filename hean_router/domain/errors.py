@@ -2,9 +2,14 @@
 
 
 class HeanError(Exception):
-    """Any error of ours.  `fix` says what to do about it, in one sentence, when we know."""
+    """Any error of ours.  `fix` says what to do about it, in one sentence, when we know.
+
+    `final`: it stays so for as long as the process lives.  `stale`: what this process had is
+    another's now, so that nothing more may come from here.
+    """
 
     fix: str
+    final = stale = False
 
     def __init__(self, what: str, fix: str = "") -> None:
         super().__init__(what)

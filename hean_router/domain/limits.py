@@ -1,4 +1,6 @@
-"""How far we may go: plain values, built by `config` from `config/limits.toml`, kept by `risk`.
+"""How far we may go: plain values, built by `config` from `config/limits.toml`.
+
+`risk` keeps the first, the gate the last.
 
 Money is in the reporting currency.  None means no such limit.  Where several apply, the tightest
 rules.
@@ -122,3 +124,48 @@ class RiskLimits(Struct, frozen=True, kw_only=True):
         bounds = self.portfolio.tightened(self.of_account(account))
         bounds = bounds.tightened(self.of_symbol(symbol))
         return bounds.tightened(self.of_venue(venue)) if venue else bounds
+
+
+class GateLimits(Struct, frozen=True, kw_only=True):
+    """What the last gate lets through at most; None = no such limit.
+
+    Each is wider than risk's own of the same kind, so that risk speaks first and a hit here says
+    that something above has failed.  Only the repeated-execution limits have no twin in risk.
+
+    `collar_bps` holds against the mid and against the last good price, `stale_ms` says how old
+    both may be.  `order_notional_max` and `turnover_max` are in the reporting currency; `qty_max`
+    is base, by symbol.  Orders per second are counted for each account at each venue, and for each
+    parent.  The same order of a twin parent, of the same quantity and placed within
+    `duplicate_window_ms` of the first, is refused (0 = off).
+
+    `fills_max` trades or `turnover_max` of one strategy in one account and symbol within
+    `fills_window_s` shut the account, `refusals_max` refusals within `refusals_window_s` the
+    place, until a person resets it.
+    """
+
+    collar_bps: Decimal | None = Decimal(1_000)
+    stale_ms: int | None = 15_000
+    order_notional_max: Decimal | None = Decimal(200_000)
+    qty_max: Mapping[str, Decimal] = {}
+    orders_per_second: int | None = 200
+    parent_orders_per_second: int | None = 100
+    duplicate_window_ms: int | None = 200
+    fills_max: int | None = 5_000
+    turnover_max: Decimal | None = Decimal(10_000_000)
+    fills_window_s: int = 60
+    refusals_max: int | None = 5
+    refusals_window_s: int = 60
+
+
+# No limits at all: the recount alone.
+GATE_OFF = GateLimits(
+    collar_bps=None,
+    stale_ms=None,
+    order_notional_max=None,
+    orders_per_second=None,
+    parent_orders_per_second=None,
+    duplicate_window_ms=None,
+    fills_max=None,
+    turnover_max=None,
+    refusals_max=None,
+)

@@ -15,6 +15,7 @@ from hean_router.audit import FAILED, Broken, Watch
 from hean_router.domain.desk import DeskEvent, FeesSeen, PermissionsSeen, Sent
 from hean_router.domain.errors import CommandError, HeanError
 from hean_router.domain.instrument import Pair, Part, VenueId
+from hean_router.domain.limits import GateLimits
 from hean_router.domain.parent import Intent
 from hean_router.domain.record import (
     ChildAcked,
@@ -58,10 +59,11 @@ from hean_router.engine import (
     TaskDied,
 )
 from hean_router.engine.keyring import RANDOM_BYTES, checked_scopes, digest_of, make_token
-from hean_router.gate import Gate
+from hean_router.gate import REFUSED, Gate
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.market import Market
 from hean_router.runtime.trading_ends import MarketWorld, Subscription
+from hean_router.runtime.yardstick import Yardstick
 from hean_router.venue.gateway import OrderDesk
 
 log = logging.getLogger(__name__)
@@ -97,14 +99,18 @@ class Trading:
         timing: Callable[[str, int], None] | None = None,
         committed: Callable[[int], None] | None = None,
         denied: Callable[[str], None] | None = None,
+        gate: GateLimits = GateLimits(),  # noqa: B008 - frozen, a value
         entropy: Callable[[int], bytes],
     ) -> None:
         self._entropy = entropy  # for API keys: the system's own, but for simulations
         self.market, self.engine, self.journal, self.clock = market, engine, journal, clock
-        self.gate = Gate()
+        self.gate = Gate(gate)
+        self.yardstick = Yardstick(market, engine.core.reporting)
         self.watch = Watch(engine.risk.limits, children_max=engine.core.policy.child_max)
         self.desks = desks
         self.journal_why = ""  # why rows cannot be written now
+        self.lost = ""  # why the journal is ours no more: no row and no order of this process
+        self._stale = False  # and another has taken it over: nothing at all leaves from here
         self.started = False
         self._hear, self._sent, self._fees = hear, sent, fees
         self._committed = committed or (lambda _seq: None)
@@ -158,6 +164,7 @@ class Trading:
         self._arm()
         while True:
             groups = await self.market.changed()
+            self.yardstick.note(self.clock())
             pairs = tuple(
                 pair for pair in self.market.pairs if not pair.settle and _in(pair, groups)
             )
@@ -259,6 +266,8 @@ class Trading:
             self._step(self._queue.popleft())
 
     def _do(self, command: Command, event: Event, now_ns: int) -> None:
+        if self._stale and not isinstance(command, SetGate):
+            return  # whoever has the journal now knows better, and its nonces are its own
         match command:
             case PlaceOrder():
                 self._place(command, event, now_ns)
@@ -272,7 +281,7 @@ class Trading:
                     self._grant()
             case SetGate(venue=venue, account=account, why=why):
                 if why:
-                    self.gate.shut((venue, account), why)
+                    self.gate.shut((venue, account), why, now_ns)
                 else:
                     self.gate.open((venue, account))
 
@@ -306,6 +315,9 @@ class Trading:
             if not self.journal_why:
                 log.error("the journal cannot be written: %s", _words(fault))
             self.journal_why = _words(fault)
+            if isinstance(fault, HeanError) and fault.final:
+                self.lost, self._stale = str(fault), self._stale or fault.stale
+                self.gate.disown(self.lost)
             # A disk that takes its time to fail must not take all of ours.
             self._retry_ns = self.clock() + 4 * (self.clock() - began_ns)
             self._not_written(rows, new)
@@ -340,8 +352,12 @@ class Trading:
 
     def _hear_gate(self) -> None:
         """What the gate found in what is on disk becomes a row, and so everybody's business."""
-        if found := self.gate.take_incidents():
-            self._queue.append(GateFound(tuple(found)))
+        found = self.gate.take_incidents()
+        refused = tuple(one for one in found if one.what == REFUSED)
+        if refused:  # one order each: the place goes on until they are too many
+            self._queue.append(GateFound(refused, shuts=False))
+        if faults := tuple(one for one in found if one.what != REFUSED):
+            self._queue.append(GateFound(faults))
 
     def _broken(self, found: Sequence[Broken]) -> None:
         """An invariant that does not hold becomes a row, and nothing is planned there any more."""
@@ -362,7 +378,8 @@ class Trading:
         intended = command.intended
         if self.journal_why:
             return  # its step could not be written: it is being withdrawn
-        verdict = self.gate.check(intended, now_ns)
+        look = self.yardstick.look(intended.symbol, now_ns)
+        verdict = self.gate.check(intended, now_ns, look)
         if not verdict and (why := self.watch.why(intended.venue, intended.account)):
             verdict = f"audit_shut: {why}"
         if verdict:
@@ -417,6 +434,7 @@ class Trading:
 
     def _due(self) -> None:
         self._timer = None
+        self.yardstick.note(self.clock())
         if self.journal_why:
             # Nobody may ask for anything while we are not ready: try it ourselves.
             self._flush()
@@ -507,6 +525,7 @@ class Trading:
 
     def kill(self, reason: str, by: str) -> None:
         """Stop new orders, take ours back everywhere; stays so until it is reset."""
+        self.gate.kill(reason)  # at once, though the disk may not take its row
         self._step(SetRisk(state="halted", reason=reason, by=by))
 
     def task_died(self, name: str, why: str, *, often: bool) -> None:

@@ -73,6 +73,14 @@ class JournalDamaged(JournalError):
 class JournalOwned(JournalError):
     """Another process owns the journal, or the file is not the one that was opened: final."""
 
+    final = True
+
+
+class JournalTaken(JournalOwned):
+    """Another process has opened it since: what we know of our orders is the past."""
+
+    stale = True
+
 
 def chained(before: bytes, seq: int, kind: str, body: bytes) -> bytes:
     """The hash of a row: of the one before it, its number, its kind and its bytes."""
@@ -213,7 +221,7 @@ class Journal:
             "SELECT value, (SELECT max(seq) FROM rows) FROM meta WHERE name = 'epoch'"
         ).fetchone()
         if int(epoch) != self.epoch:
-            raise JournalOwned(
+            raise JournalTaken(
                 f"{self.path}: taken over by another process (epoch {epoch}, ours is {self.epoch})",
                 "one router owns a journal: stop this one",
             )

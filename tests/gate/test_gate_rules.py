@@ -6,6 +6,7 @@ import pytest
 
 from hean_router.domain import record as r
 from hean_router.domain.instrument import Side
+from hean_router.domain.limits import GATE_OFF
 from hean_router.domain.order import OrderState, Tif
 from hean_router.domain.parent import Intent, Life, OrderKind, Status, VenueChoice
 from hean_router.gate import CHILDREN_MAX, FRESH_NS, Gate
@@ -107,8 +108,8 @@ def risk(state):
     return r.RiskSet(at_ns=NOW, state=state, reason="because", by="me")
 
 
-def opened():
-    return r.Opened(at_ns=NOW, epoch=2, tag="abc", version="1", config_digest="", mode="paper")
+def opened(epoch=2, tag=""):
+    return r.Opened(at_ns=NOW, epoch=epoch, tag=tag, version="1", config_digest="", mode="paper")
 
 
 def cancel_asked():
@@ -120,7 +121,7 @@ def ended():
 
 
 def gate_of(*rows, opened=(HERE,)):
-    gate = Gate()
+    gate = Gate(GATE_OFF)
     for row in rows:
         gate.apply(row)
     for scope in opened:

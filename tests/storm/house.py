@@ -38,6 +38,8 @@ LIMITS = {
         "gross_max": 1_000_000_000,
         "net_max": 1_000_000_000,
     },
+    # Its prices, ages and counts of what repeats stay as they are delivered.
+    "gate": {"order_notional_max": "off", "turnover_max": "off"},
 }
 
 
