@@ -50,6 +50,7 @@ class House:
         self.world, self.venues, self.histories = world, venues, histories
         self._ids = count(1)
         self.entropy = Random(world.seeds.number("entropy"))
+        self.moving_in = []  # told of each office before it runs
 
     @asynccontextmanager
     async def moved_in(self, journal, within_s=60.0, *, wait=True, paper=False, clock=None):
@@ -74,6 +75,8 @@ class House:
             office.router.market,
         )
         hear(world, office.router)
+        for told in self.moving_in:
+            told(office)
         async with office.running():
             if wait:
                 await self.stands(within_s)
