@@ -221,17 +221,20 @@ def credit(to: Child | Parent, row: Filled) -> None:
     """Add a trade, exactly."""
     to.filled = EXACT.add(to.filled, row.qty)
     to.notional = EXACT.fma(row.px, row.qty, to.notional)
-    if row.fee:
-        to.fees[row.fee_asset] = EXACT.add(to.fees.get(row.fee_asset, ZERO), row.fee)
+    _charge(to.fees, row.fee_asset, row.fee)
 
 
 def take_back(of: Child | Parent, row: FillUndone) -> None:
     """The opposite of `credit`, exactly."""
     of.filled = EXACT.subtract(of.filled, row.qty)
     of.notional = EXACT.subtract(of.notional, EXACT.multiply(row.px, row.qty))
-    if row.fee:
-        left = EXACT.subtract(of.fees.get(row.fee_asset, ZERO), row.fee)
-        if left:
-            of.fees[row.fee_asset] = left
-        else:
-            of.fees.pop(row.fee_asset, None)
+    _charge(of.fees, row.fee_asset, EXACT.minus(row.fee))
+
+
+def _charge(fees: dict[str, Decimal], asset: str, fee: Decimal) -> None:
+    """What adds up to nothing is not kept."""
+    total = EXACT.add(fees.get(asset, ZERO), fee)
+    if total:
+        fees[asset] = total
+    else:
+        fees.pop(asset, None)

@@ -317,13 +317,9 @@ class Fold:
             self._order(child["parent"], at_ns, acked=True)
 
     def _named(self, child: Line, order_id: str) -> None:
-        """The venue's own id is learned, and with it whose trades these were."""
-        if not order_id or child["venue_order_id"]:
-            return
-        child["venue_order_id"] = order_id
-        for fill in list(self._lines[t.fills].values()):
-            if not fill["credited"] and _same_order(fill, child):
-                self._credit(fill, child)
+        """The venue's own id is learned; trades that were nobody's are booked again by rows."""
+        if order_id and not child["venue_order_id"]:
+            child["venue_order_id"] = order_id
 
     # ------------------------------------------------------------------- fills, money
 

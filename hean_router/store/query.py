@@ -320,7 +320,7 @@ def _fees(trades: Iterable[Line], by: str) -> dict[str, dict[str, Decimal]]:
             fees = found.setdefault(trade[by], {})
             asset = trade["fee_asset"]
             fees[asset] = _EXACT.add(fees.get(asset, Decimal(0)), trade["fee"])
-    return found
+    return {of: {asset: fee for asset, fee in fees.items() if fee} for of, fees in found.items()}
 
 
 def _amounts(spelled: Mapping[str, str]) -> dict[str, Decimal]:

@@ -3,10 +3,13 @@
 from decimal import Decimal
 from random import Random
 
+from msgspec import structs
+
 from hean_router.domain import record as r
 from hean_router.domain.instrument import Side
 from hean_router.domain.order import OrderState, Tif
 from hean_router.domain.parent import Intent, Life, OrderKind, Status, VenueChoice
+from hean_router.oms import Orders, claims
 
 START = 1_767_225_600_000_000_000  # 2026-01-01
 VENUES = ("binance", "bybit", "kraken", "okx")
@@ -77,6 +80,48 @@ def intended(parent="00000001", number=1, at_ns=START, **more):
     )
 
 
+def retold(rows):
+    """With what follows by rule: trades claimed once their order is known, some inferred first."""
+    orders, out, fills = Orders(), [], 0
+    for row in rows:
+        told = [row]
+        child = orders.children.get(row.key) if isinstance(row, r.Filled) and row.key else None
+        trade = isinstance(row, r.Filled) and (row.venue, row.account, row.symbol, row.trade_id)
+        if child is not None and trade not in orders.fills:
+            fills += 1
+            if fills % 3 == 0:
+                told = [*inferred_before(row, whole=fills % 2 == 0), row]
+        for one in told:
+            orders.apply(one)
+            out.append(one)
+        for one in claims(orders, row.at_ns):
+            orders.apply(one)
+            out.append(one)
+    return out
+
+
+def inferred_before(row, *, whole):
+    """The same trade, inferred at another price; then taken back, at once or in two parts."""
+    first = structs.replace(
+        row,
+        trade_id=f"inferred:{row.trade_id}",
+        px=row.px * 2,
+        fee=Decimal("0.5"),
+        fee_asset="USDT",
+        fee_assumed=None,
+        maker=None,
+        inferred=True,
+    )
+    names = [name for name in r.FillUndone.__struct_fields__ if name in r.Filled.__struct_fields__]
+    same = {name: getattr(first, name) for name in names}
+    back = r.FillUndone(**same, whole=True, why="replaced")
+    if whole:
+        return [first, back]
+    part = structs.replace(back, qty=row.qty / 4, fee=Decimal("0.125"), whole=False)
+    rest = structs.replace(back, qty=row.qty - part.qty, fee=Decimal("0.375"))
+    return [first, part, rest]
+
+
 class Story:
     """Writes rows: parents and children of all fates, money, incidents."""
 
@@ -113,7 +158,7 @@ class Story:
             self.parent()
             if self.dice.random() < 0.2:
                 self.aside()
-        return self.rows
+        return retold(self.rows)
 
     def parent(self):
         dice = self.dice
