@@ -24,7 +24,9 @@ A connection's name is its target and, for a WebSocket, the path that it asked f
     refuse    a new connection is reset before anything is read
 
 `least` lets a rule begin only with a piece of at least so many bytes (an order, not a ping),
-`holding` only with one that holds those words; `times` bounds how many connections it may strike.
+`holding` only with a request that holds those words: the one that is struck, or whose answer is.
+`times` bounds how many connections a rule may strike; `after` below zero spares all but so many
+bytes of the piece.
 """
 
 import asyncio
@@ -71,15 +73,15 @@ class Rule:
         """Whether it is about that direction of that connection."""
         return self.way in (way, "both") and fnmatchcase(name, self.where)
 
-    def begins(self, piece: bytes) -> bool:
-        """Whether it strikes one more connection, with this piece."""
+    def begins(self, piece: bytes, request: bytes) -> bool:
+        """Whether it strikes one more connection with this piece, which may answer `request`."""
         if self.times is not None and self.struck >= self.times:
             return False
-        return len(piece) >= self.least and self.holding.encode() in piece
+        return len(piece) >= self.least and self.holding.encode() in request
 
 
 class Link:
-    """One client's connection and ours to the target."""
+    """One client's connection and ours to the target; requests do not overlap on it."""
 
     def __init__(self, proxy: "Proxy", name: str, client: Any, target: Any) -> None:
         self.proxy, self.name = proxy, name
@@ -87,6 +89,7 @@ class Link:
         self.rules: set[Rule] = set()  # that have begun here
         self.holes: set[Rule] = set()  # that threw something away
         self.swallowed = dict.fromkeys(self.ends, False)
+        self.request, self.answered = b"", True  # what went up since something came down
 
     async def run(self, first: bytes) -> None:
         """Until both directions have ended, or one of them breaks."""
@@ -117,10 +120,16 @@ class Link:
         last_s = 0.0
         while piece := first or await reader.read(PIECE):
             first = b""
+            self._hear(way, piece)
             await self._paused(way, piece)
             last_s = max(last_s, _now_s() + self._late_s(way, piece))
             await queue.put((last_s, piece))
         await queue.put((last_s, b""))
+
+    def _hear(self, way: str, piece: bytes) -> None:
+        if way == "up" and len(self.request) < PIECE:
+            self.request = piece if self.answered else self.request + piece
+        self.answered = way == "down"
 
     async def _write(self, way: str, queue: Any, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -166,7 +175,7 @@ class Link:
             if rule.fault not in faults or not rule.fits(self.name, way):
                 continue
             if rule not in self.rules:
-                if not rule.begins(piece):
+                if not rule.begins(piece, self.request):
                     continue
                 self.rules.add(rule)
                 rule.struck += 1
@@ -223,7 +232,7 @@ class Proxy:
 
     async def _connect(self, target: str, host: str, port: int, reader: Any, writer: Any) -> None:
         for rule in self.rules:
-            if rule.fault == "refuse" and rule.fits(f"{target} ", "up") and rule.begins(b""):
+            if rule.fault == "refuse" and rule.fits(f"{target} ", "up") and rule.begins(b"", b""):
                 rule.struck += 1
                 self.counts["refuse"] += 1
                 return _reset(writer)

@@ -108,6 +108,24 @@ def test_a_cut_lets_so_many_bytes_through(fault, reset, after):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_request_is_known_by_its_words_and_so_is_its_answer(way):
+    async def main():
+        rule = Rule("reset", "echo rest", way, holding="POST /order", times=1)
+        async with wire(rule) as (heard, call, _proxy):
+            ask, order = (await call(b"GET /time HTTP/1.1\r\n\r\n")), None
+            await all_of(ask[0], 22)
+            order = await call(PLAIN[:20])  # the words come in two pieces
+            order[1].write(PLAIN[20:])
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await all_of(order[0], len(PLAIN))
+            assert (rule.struck, heard[1].startswith(PLAIN[:20])) == (1, way == "down")
+            ask[1].write(b"GET /time HTTP/1.1\r\n\r\n")
+            await all_of(ask[0], 22)
+
+    asyncio.run(main())
+
+
 def test_a_swallowed_way_stays_open_and_silent_until_it_is_lifted():
     async def main():
         async with wire() as (heard, call, proxy):

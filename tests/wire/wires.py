@@ -16,7 +16,7 @@ PROXY = (sys.executable, str(Path(__file__).with_name("proxy.py")))
 ORDERS = {
     "binance": "binance /ws-api/v3",
     "bybit": "bybit /v5/trade",
-    "kraken": "kraken /private",
+    "kraken": "kraken /auth/v2",
     "okx": "okx /ws/v5/private",
 }
 
