@@ -48,6 +48,7 @@ from hean_router.sim.exchange import (
     Tif,
     Trade,
 )
+from hean_router.sim.order_faults import OrderFaults
 from hean_router.sim.rules import Reuse, Rules
 
 _ZERO = Decimal(0)
@@ -98,6 +99,7 @@ class Desk:
         self.rules = rules
         self.accounts = {spec.name: Account(spec) for spec in specs}
         self.seq = 0
+        self.faults: OrderFaults | None = None  # of the face whose desk this is
         self._history = history
         self._words = words
         self._keys: dict[str, tuple[Account, ApiKey]] = {
@@ -118,6 +120,12 @@ class Desk:
         if isinstance(prepared, Refusal):
             return self._refuse(account, terms, prepared, now_ns)
         listing = self.exchange.listings[terms.symbol]
+        if self.faults is not None and self.faults.strikes("reject", now_ns):
+            refusal = Refusal(Why.NOT_TRADING)
+            if self.faults.pick("reject", 2):
+                asset = listing.quote if terms.side is Side.BUY else listing.base
+                refusal = Refusal(Why.FUNDS, _ZERO, terms.qty or terms.quote_qty, asset)
+            return self._refuse(account, terms, refusal, now_ns)
         stp = terms.stp if terms.stp is not None else self.rules.stp
         step = self.exchange.place(
             terms.symbol,

@@ -33,6 +33,8 @@ SHARES: Mapping[str, str] = {
     "rest": "a REST request fails: 5xx, 429, HTML, cut or empty body, no answer, late",
     "late": "a REST answer is late: older than what was pushed meanwhile",
     "hang": "a REST request is never answered",
+    "disorder": "an account's event comes after the next one of its stream",
+    "lie": "a digit of what an account is told is another one",
     "inside": "a REST book falls inside the id range of a stream's event (Binance)",
 }
 """Faults that strike a share of frames or requests."""
@@ -43,6 +45,9 @@ ORDERS: Mapping[str, str] = {
     "undone": "a request for an order is not done, and answered with the venue's `perhaps`",
     "early": "what a request pushes comes before its answer, or around it",
     "twice": "an event of an account is pushed twice",
+    "reject": "an order is refused for sure: no funds, or no trading now",
+    "limited": "an order is refused for the venue's rate limit, though there was room",
+    "nonce": "a request's nonce is refused as if a later one had come first (Kraken)",
     "lag": "a question about a young order is answered as if it were not there yet",
 }
 """Faults that strike a share of requests for orders, at venues that take them."""

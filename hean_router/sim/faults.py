@@ -79,6 +79,7 @@ class Faults:
         self._rngs = {word: split(seed, "faults", face.venue, word) for word in (*SHARES, *TIMES)}
         self._links: dict[Conn, _Link] = {}
         self._timers: Timers[tuple[str, Conn]] = Timers()
+        self._demanded: Counter[str] = Counter()
         self._resets_lost_until_ns = 0
         self._resets_lost: set[tuple[Conn, str]] = set()
         self._shut_until_ns = self._deaf_until_ns = 0
@@ -165,7 +166,22 @@ class Faults:
 
     # Frames
 
+    def demand(self, word: str, times: int = 1) -> None:
+        """Let `word` of `SHARES` strike the next `times` it can.  KeyError: no such word."""
+        if word not in SHARES:
+            raise KeyError(word)
+        self._demanded[word] += times
+
+    def calm(self, now_ns: int) -> Outputs:
+        """All faults are over, as at `until`; what was demanded is forgotten."""
+        self._demanded.clear()
+        return self._end(now_ns)
+
     def _strikes(self, word: str) -> bool:
+        if self._demanded[word] > 0:
+            self._demanded[word] -= 1
+            self.counts[word] += 1
+            return True
         ppm = self._shares.get(word)
         if ppm is None or self._rngs[word].randrange(1_000_000) >= ppm:
             return False
@@ -208,7 +224,7 @@ class Faults:
         topic = send.topic
         if send.kind is FrameKind.PRIVATE:
             # A live socket loses none of these at any venue; the face itself repeats them.
-            yield send
+            yield from self._told(link, send, now_ns)
             return
         if send.kind is FrameKind.CONTROL:
             if not self._strikes("hush"):
@@ -228,6 +244,23 @@ class Faults:
             yield send
         if held := link.held.pop(topic, None):
             self._timers.drop((f"held {topic}", send.conn))
+            yield held
+
+    def _told(self, link: _Link, send: Send, now_ns: int) -> Iterator[Output]:
+        """What an account is told: in another order, or another thing than what is so."""
+        if self._strikes("lie"):
+            lied = misread(send.data, self._rngs["lie"])
+            if lied == send.data:  # there was no number to misread: the next one
+                self.counts["lie"] -= 1
+                self._demanded["lie"] += 1
+            send = replace(send, data=lied)
+        if send.topic not in link.held and self._strikes("disorder"):
+            link.held[send.topic] = send
+            self._timers.set((f"held {send.topic}", send.conn), now_ns + _HELD_NS)
+            return
+        yield send
+        if held := link.held.pop(send.topic, None):
+            self._timers.drop((f"held {send.topic}", send.conn))
             yield held
 
     def _lost(self, link: _Link, send: Send, now_ns: int) -> bool:

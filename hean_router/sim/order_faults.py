@@ -32,6 +32,11 @@ class OrderFaults:
             raise KeyError(word)
         self._demanded[word] += times
 
+    def calm(self) -> None:
+        """Nothing more strikes: neither by its share nor because it was demanded."""
+        self._shares.clear()
+        self._demanded.clear()
+
     def strikes(self, word: str, now_ns: int) -> bool:
         """Whether it strikes here and now."""
         struck = self._demanded[word] > 0

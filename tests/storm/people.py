@@ -127,7 +127,7 @@ class People:
         """One new order of any kind, or as told; at one venue if it is named."""
         rng, home = self.rng, self.home
         symbol = fixed.pop("symbol", None) or rng.choice(sorted(TICKS))
-        mid = self._mid(symbol)
+        mid = self.mid(symbol)
         if mid is None:
             return None
         account = fixed.pop("account", None) or rng.choice(("main", "second"))
@@ -162,7 +162,8 @@ class People:
             return None
         return one if one.id else None
 
-    def _mid(self, symbol: str) -> Decimal | None:
+    def mid(self, symbol: str) -> Decimal | None:
+        """The middle of all venues' books; None if there is none."""
         core = self.home.engine.core
         found = core.mid(core.pair_of[symbol])
         core._mids.clear()

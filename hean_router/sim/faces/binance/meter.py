@@ -98,7 +98,7 @@ class Meter:
             f"Too many requests; current limit of IP({address}) is {peer.weight.limit} requests "
             "per minute. Please use the websocket for live updates to avoid polling the API.",
             429,
-            _again(now_ns, ends_ns),
+            again(now_ns, ends_ns),
         )
 
     def refund(self, address: str, weight: int) -> None:
@@ -133,11 +133,12 @@ class Meter:
             f"Way too much request weight used; IP banned until {until_ns // 1_000_000}. "
             "Please use WebSocket Streams for live updates to avoid bans.",
             418,
-            _again(now_ns, until_ns),
+            again(now_ns, until_ns),
         )
 
 
-def _again(now_ns: int, until_ns: int) -> dict[str, int]:
+def again(now_ns: int, until_ns: int) -> dict[str, int]:
+    """What a refusal for a limit says of time, in ms."""
     return {"serverTime": now_ns // 1_000_000, "retryAfter": until_ns // 1_000_000}
 
 
@@ -165,7 +166,7 @@ class OrderCount:
                     -1015,
                     f"Too many new orders; current limit is {window.limit} orders per {span}.",
                     429,
-                    _again(now_ns, window.ends_at_ns(now_ns)),
+                    again(now_ns, window.ends_at_ns(now_ns)),
                 )
 
     def take(self, now_ns: int) -> None:

@@ -26,7 +26,7 @@ from hean_router.sim.desk import Desk, Outcome
 from hean_router.sim.exchange import Exchange, Stp
 from hean_router.sim.faces.binance.facts import SPOT, Symbols
 from hean_router.sim.faces.binance.feed import Clock
-from hean_router.sim.faces.binance.meter import ApiError, Meter, OrderCount
+from hean_router.sim.faces.binance.meter import ApiError, Meter, OrderCount, again
 from hean_router.sim.faces.binance.private_access import Call, authorise
 from hean_router.sim.faces.binance.private_queries import Queries, discount
 from hean_router.sim.faces.binance.private_terms import (
@@ -106,6 +106,7 @@ class Orders:
         self.desk = Desk(
             exchange, BinanceRules(), options.accounts, options.history, self.words.row
         )
+        self.desk.faults = self.faults
         self._counts = {name: OrderCount(SPOT, options) for name in self.desk.accounts}
         queries = self.queries = Queries(symbols, self.words, self.faults)
         read, trade = Permission.READ, Permission.TRADE
@@ -139,6 +140,13 @@ class Orders:
             cost = method.weight(call)
             self._meter.pay(call.address, cost, call.now_ns)
             account = authorise(self.desk, call, method.permission, session=session)
+            if name == "order.place" and self.faults.strikes("limited", call.now_ns):
+                raise ApiError(
+                    -1015,
+                    "Too many new orders; current limit is 100 orders per 10 SECOND.",
+                    429,
+                    again(call.now_ns, call.now_ns + 2 * SECOND),
+                )
             if method.acts and self.faults.strikes("undone", call.now_ns):
                 raise self._perhaps(done)
             done.answer = method.handler(call, clock, done)

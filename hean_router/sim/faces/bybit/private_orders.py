@@ -154,6 +154,7 @@ class Orders:
             feed.instruments, lambda listing: self.rules.reference_px(exchange, listing)
         )
         self.desk = Desk(exchange, self.rules, options.accounts, options.history, self.words.row)
+        self.desk.faults = self.faults
         self._windows: dict[tuple[str, ...], RollingWindow] = {}
         self._verbs: dict[str, Callable[[Call, Arg, Done], OrderRecord]] = {
             "create": self._create,
@@ -171,6 +172,8 @@ class Orders:
             self._category(call)
             items = self._items(operation, call)
             if not operation.batch and not done.window.take(call.now_ns):
+                raise too_many()
+            if operation.verb == "create" and self.faults.strikes("limited", call.now_ns):
                 raise too_many()
             if self.faults.strikes("undone", call.now_ns):
                 done.error = self._perhaps(operation)

@@ -203,6 +203,7 @@ class Orders:
         self.faults = options.order_faults or OrderFaults("kraken")
         self.rules = KrakenRules()
         self.desk = Desk(exchange, self.rules, options.accounts, options.history, self.words.row)
+        self.desk.faults = self.faults
         self._counters: dict[tuple[str, str], Counter] = {}
 
     def counter(self, account: Account, symbol: str) -> Counter:
@@ -276,6 +277,8 @@ class Orders:
         holder.may(Permission.TRADE)
         counter = self.counter(holder.account, ask.listing.symbol)
         counter.check(now_ns)
+        if self.faults.strikes("limited", now_ns):
+            raise Refusal(_RATE_EXCEEDED)
         counter.add(Decimal(1), now_ns)  # also if it is refused
         return self._place(holder, ask, self.terms(ask), now_ns, done)
 

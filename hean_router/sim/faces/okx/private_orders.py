@@ -157,6 +157,7 @@ class Orders:
         self.faults = options.order_faults or OrderFaults("okx")
         self.rules = OkxRules()
         self.desk = Desk(exchange, self.rules, options.accounts, options.history, self.words.row)
+        self.desk.faults = self.faults
         self._windows: dict[tuple[str, ...], RollingWindow] = {}
         self._handlers: dict[str, _Handler] = {
             "order": self._place,
@@ -171,6 +172,8 @@ class Orders:
         operation, done = OPERATIONS[op], Done()
         try:
             self._check(operation, call)
+            if operation.name == "order" and self.faults.strikes("limited", call.now_ns):
+                raise too_frequent()
             if self.faults.strikes("undone", call.now_ns):
                 self._perhaps(operation, call, done)
                 return done
