@@ -31,6 +31,8 @@ from hean_router.venue.gateway import VenueGateway
 
 log = logging.getLogger(__name__)
 
+LAG_S = 0.1  # between two looks at how late the event loop is
+
 
 class Target(Struct, frozen=True):
     """A venue to be used: where it is, what it charges us, and our accounts there.
@@ -176,6 +178,7 @@ class Router:
         self._unlisted: dict[tuple[str, Part], VenueError] = {}  # why instruments are not had
         self.listings: dict[tuple[VenueId, Part], Sequence[Instrument]] = {}
         self.feeds: list[VenueGateway] = []
+        self.on_beat: list[Callable[[float], None]] = []  # whom to call so often, in seconds
         self.on_death: list[Died] = []  # who else hears of a task that had to be started again
         self._settings, self._targets = settings, chosen
         self.limits: dict[str, Limits] = {}  # a venue counts by our address, whatever the part
@@ -367,9 +370,11 @@ class Router:
         """Measure how late the loop is; the only sign of a stall that nothing else shows."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + 0.1
-            await asyncio.sleep(0.1)
-            self.metrics.loop_lag.observe(max(0, int((loop.time() - due) * 1e9)))
+            due = loop.time() + LAG_S
+            await asyncio.sleep(LAG_S)
+            self.metrics.lag(max(0, int((loop.time() - due) * 1e9)))
+            for beat in self.on_beat:
+                beat(LAG_S)
 
 
 def _of_ours(fault: Exception) -> str:

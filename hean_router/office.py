@@ -28,7 +28,7 @@ from hean_router.domain.record import NonceReserved, Row
 from hean_router.domain.venue import Fees
 from hean_router.engine import Engine, Policy, Started
 from hean_router.portfolio import exposure
-from hean_router.runtime.clock import Clock, steady_clock
+from hean_router.runtime.clock import Clock, steady_clock, wall_ns
 from hean_router.runtime.clock_offset import ClockOffset
 from hean_router.runtime.http import Http
 from hean_router.runtime.limits import KeyLimits, Limits
@@ -119,6 +119,7 @@ class Office:
             committed=self._committed,
             denied=self.metrics.denied,
             gate=settings.limits.for_gate(),
+            wall=None if clock is not None else wall_ns,
             entropy=entropy,
         )
         self.fills = Fills()
@@ -247,6 +248,7 @@ class Office:
                     self.trading.start_strategy(name, one.params, "configuration")
             died = self.trading.task_died
             self.router.on_death.append(died)
+            self.router.on_beat.append(self.trading.heartbeat)
             work: dict[str, Callable[[], Awaitable[None]]] = {
                 "the engine's timer": self.trading.run,
                 "the key figures": self._sample,

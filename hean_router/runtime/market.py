@@ -131,6 +131,10 @@ class Market:
         seat = self._seats[instrument.key]
         return seat if seat.instrument is instrument else self._sit(instrument)
 
+    def seats(self) -> Sequence[Seat]:
+        """Every venue's place in every book."""
+        return list(self._seats.values())
+
     def seat(self, venue: VenueId, pair: Pair) -> Seat | None:
         """A venue's place in the book of `pair`."""
         return self._seats.get((venue, str(pair)))

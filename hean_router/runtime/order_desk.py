@@ -289,6 +289,12 @@ class NativeDesk(DeskAsks):
         self.offset.doubt()
         self._measure_now.set()
 
+    def doubt_clock(self) -> None:
+        """Nothing is sent before the venue's time has been measured anew."""
+        self._doubt_clock()
+        if self._loop is not None:
+            self._loop.call_soon(self._stand)
+
     # ---------------------------------------------------------------------- life
 
     async def run(self, instruments: Sequence[Instrument], sink: DeskSink) -> None:

@@ -101,6 +101,10 @@ class PaperDesk:
         return self.delay_ns
 
     @property
+    def flight_ns(self) -> int:
+        return self.delay_ns
+
+    @property
     def question_ns(self) -> int:
         return 0
 
@@ -109,6 +113,9 @@ class PaperDesk:
 
     def grant_nonces(self, below: int) -> None:
         return None
+
+    def doubt_clock(self) -> None:
+        return None  # it has no clock but ours
 
     def restore(self, order: ChildOrder, filled: int, venue_order_id: str) -> None:
         """An order that was resting here when the last process ended."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from hean_router.audit import FAILED, Broken, Watch
-from hean_router.domain.desk import DeskEvent, FeesSeen, PermissionsSeen, Sent
+from hean_router.domain.desk import DeskEvent, FeesSeen, PermissionsSeen, Sent, StreamLost
 from hean_router.domain.errors import CommandError, HeanError
 from hean_router.domain.instrument import Pair, Part, VenueId
 from hean_router.domain.limits import GateLimits
@@ -60,7 +60,9 @@ from hean_router.engine import (
 )
 from hean_router.engine.keyring import RANDOM_BYTES, checked_scopes, digest_of, make_token
 from hean_router.gate import REFUSED, Gate
+from hean_router.runtime import standing
 from hean_router.runtime.clock import Clock
+from hean_router.runtime.heart import LONG_NS, LOST_NS, Beat, Heart
 from hean_router.runtime.market import Market
 from hean_router.runtime.trading_ends import MarketWorld, Subscription
 from hean_router.runtime.yardstick import Yardstick
@@ -100,6 +102,7 @@ class Trading:
         committed: Callable[[int], None] | None = None,
         denied: Callable[[str], None] | None = None,
         gate: GateLimits = GateLimits(),  # noqa: B008 - frozen, a value
+        wall: Clock | None = None,
         entropy: Callable[[int], bytes],
     ) -> None:
         self._entropy = entropy  # for API keys: the system's own, but for simulations
@@ -107,8 +110,11 @@ class Trading:
         self.gate = Gate(gate)
         self.yardstick = Yardstick(market, engine.core.reporting)
         self.watch = Watch(engine.risk.limits, children_max=engine.core.policy.child_max)
+        self._heart, self._wall = Heart(), wall
+        self.stalls, self.stood_ns = 0, 0  # how often it stood still, and the longest
         self.desks = desks
         self.journal_why = ""  # why rows cannot be written now
+        self.journal_since_ns = 0  # since when
         self.lost = ""  # why the journal is ours no more: no row and no order of this process
         self._stale = False  # and another has taken it over: nothing at all leaves from here
         self.started = False
@@ -207,6 +213,7 @@ class Trading:
             return None
         self._busy = True
         try:
+            self._beat()
             answer = self._one(event)
             while self._queue:
                 self._one(self._queue.popleft())
@@ -214,6 +221,48 @@ class Trading:
             self._busy = False
             self._arm()
         return answer
+
+    def heartbeat(self, every_s: float) -> None:
+        """Called so often; between two of them nothing may have stood still for long."""
+        if self._loop is None or not self.started or self._closed or self._busy:
+            return
+        self._busy = True
+        try:
+            self._beat()
+            while self._queue:
+                self._one(self._queue.popleft())
+        finally:
+            self._busy = False
+        self._heart.expect("watch", self._loop.time() + every_s)
+
+    def _beat(self) -> None:
+        """Before anything is decided: has time gone on without us?"""
+        if self._loop is None or not self.started:
+            return
+        wall_ns = None if self._wall is None else self._wall()
+        beat = self._heart.beat(self.clock(), self._loop.time(), wall_ns)
+        if beat.stood_ns:
+            self.stalls += 1
+            self.stood_ns = max(self.stood_ns, beat.stood_ns)
+        if beat.stood_ns >= LONG_NS:
+            self._tell_of_time("stalled", f"this process stood still for {_seconds(beat.stood_ns)}")
+        if beat.moved_ns:
+            self._tell_of_time("clock_moved", f"a clock was moved by {_seconds(beat.moved_ns)}")
+            for desk in self.desks.values():
+                desk.doubt_clock()
+        if beat.stood_ns >= LOST_NS:
+            self._look_afresh(beat)
+
+    def _tell_of_time(self, what: str, text: str) -> None:
+        log.warning("%s", text)
+        incident = Incident(at_ns=self.clock(), what=what, text=text)
+        self._one(GateFound((incident,), shuts=False))
+
+    def _look_afresh(self, beat: Beat) -> None:
+        """Whatever venues said meanwhile may be lost: nothing is sent before they were asked."""
+        why = f"this process stood still for {_seconds(beat.stood_ns)}"
+        for venue, account in self.desks:
+            self._one(DeskTold(venue, account, StreamLost(why)))
 
     def _one(self, event: Event) -> Answer:
         began_ns = self.clock()
@@ -313,6 +362,7 @@ class Trading:
             seq = self.journal.append(rows)
         except Exception as fault:  # noqa: BLE001 - logged; nothing of it counts as written
             if not self.journal_why:
+                self.journal_since_ns = began_ns
                 log.error("the journal cannot be written: %s", _words(fault))
             self.journal_why = _words(fault)
             if isinstance(fault, HeanError) and fault.final:
@@ -429,8 +479,10 @@ class Trading:
             self._timer = None
         if self._loop is None or self._closed:
             return
-        wait_s = max(0.0005, (self._wake_at_ns - self.clock()) / SECOND)
-        self._timer = self._loop.call_later(min(wait_s, 1.0), self._due)
+        wait_s = min(max(0.0005, (self._wake_at_ns - self.clock()) / SECOND), 1.0)
+        self._timer = self._loop.call_later(wait_s, self._due)
+        # Not the handle's `when`: uvloop gives one without, where the wait is below a millisecond.
+        self._heart.expect("timer", self._loop.time() + wait_s)
 
     def _due(self) -> None:
         self._timer = None
@@ -595,30 +647,8 @@ class Trading:
         return "no venue that takes orders has a live book"
 
     def health(self) -> dict[str, Any]:
-        """What stands and what is shut, and why."""
-        core = self.engine.core
-        unknown = sum(1 for child in core.oms.live.values() if child.status.value == "unknown")
-        return {
-            "ready": not self.ready(),
-            "why": self.ready(),
-            "risk": core.risk.state,
-            "journal": {"sync": self.journal.sync, "why": self.journal_why},
-            "venues": {
-                venue: health.why or "ready" for (venue, _), health in sorted(core.desks.items())
-            },
-            "gate": {
-                f"{venue} {account}".strip() or "everywhere": why
-                for (venue, account), why in sorted(
-                    (self.gate.standing() | self.watch.standing).items()
-                )
-                if why
-            },
-            "orders": {
-                "working": len(self.engine.conduct.work),
-                "children": len(core.oms.live),
-                "unknown": unknown,
-            },
-        }
+        """What stands and what is shut, and why; see `runtime.standing`."""
+        return standing.health(self)
 
 
 __all__ = ["Log", "MarketWorld", "Subscription", "Trading"]
@@ -628,6 +658,10 @@ def _words(fault: Exception) -> str:
     if isinstance(fault, HeanError):
         return f"{fault} {fault.fix}".strip()
     return f"a fault of our own: {type(fault).__name__}: {fault}"
+
+
+def _seconds(took_ns: int) -> str:
+    return f"{took_ns / SECOND:.1f} s"
 
 
 def _in(pair: Pair, groups: frozenset[Any]) -> bool:

@@ -23,6 +23,7 @@ from hean_router.book import BookState
 from hean_router.domain.instrument import Instrument
 from hean_router.venue import BookCounts, SessionCounts, StateChanged
 
+STALL_NS = 250_000_000  # a stall: decisions must not be older than this when they leave
 REASONS_MAX = 64  # kinds of reason told apart per venue: a venue's text is no memory leak
 _NUMBER = re.compile(r"\d+(?:[.:]\d+)*")
 _STRANGE = re.compile(r"[^\x20-\x7e]+")
@@ -127,12 +128,19 @@ class Metrics(Collector):
     ) -> None:
         self.apply = Timing()  # one frame: decode, apply, pass on
         self.loop_lag = Timing()  # how late the event loop was
+        self.stalls = self.worst_lag_ns = 0  # how often it was later than `STALL_NS`, and how late
         self._read, self._now_ns = read, now_ns
         self._changes: Counter[tuple[str, str, str, str]] = Counter()
         self._reasons: dict[str, set[str]] = {}  # by venue
         self._others: list[Collected] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
+
+    def lag(self, late_ns: int) -> None:
+        """Count how late the event loop was this time."""
+        self.loop_lag.observe(late_ns)
+        self.stalls += late_ns >= STALL_NS
+        self.worst_lag_ns = max(self.worst_lag_ns, late_ns)
 
     def add(self, other: Collected) -> None:
         """Put the families of `other` on the page too, such as `OrderMetrics`."""
@@ -176,6 +184,14 @@ class Metrics(Collector):
             yield HistogramMetricFamily(
                 name, text, buckets=timing.buckets(), sum_value=timing.total_ns / 1e9
             )
+        yield CounterMetricFamily(
+            "hean_loop_stalls", "Times that the event loop stood for 250 ms or more", self.stalls
+        )
+        yield GaugeMetricFamily(
+            "hean_loop_lag_worst_seconds",
+            "The longest that the event loop stood",
+            value=self.worst_lag_ns / 1e9,
+        )
         for other in self._others:
             yield from other.collect()
 

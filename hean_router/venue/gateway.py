@@ -75,9 +75,22 @@ class OrderDesk(Protocol):
         """Nonces below that are on disk as reserved, and may be used."""
         ...
 
+    def doubt_clock(self) -> None:
+        """A clock was moved: trust no offset before it has been measured anew."""
+        ...
+
     @property
     def visibility_ns(self) -> int:
         """How late an accepted order may first be seen by a question."""
+        ...
+
+    @property
+    def flight_ns(self) -> int:
+        """How long after `place` the venue may carry an order out, at most.
+
+        The wait to leave, the longest deadline, what our clock may be off and the engine's own
+        time-out.
+        """
         ...
 
     @property

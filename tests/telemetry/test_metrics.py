@@ -79,6 +79,8 @@ NAMES = {
     "hean_book_state_changes": ("counter", "reason state symbol venue"),
     "hean_apply_seconds": ("histogram", "le"),
     "hean_loop_lag_seconds": ("histogram", "le"),
+    "hean_loop_lag_worst_seconds": ("gauge", ""),
+    "hean_loop_stalls": ("counter", ""),
 }
 
 

@@ -1,0 +1,139 @@
+"""How a running router stands: for what is shut, what it is, why, since when, what lifts it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from hean_router.oms import ChildStatus
+
+if TYPE_CHECKING:
+    from hean_router.runtime.trading import Trading
+
+BY_RESET = "a person, once the cause is known: POST /v1/risk/reset"
+BY_DISK = "by itself, once the state folder takes rows again"
+BY_VENUE = "by itself, once the venue has answered and agrees with us"
+BY_BOOK = "by itself, once the book is whole again"
+EVERYWHERE = "everywhere"
+
+
+class ShutLine(Struct, frozen=True, kw_only=True):
+    """One thing that is shut.
+
+    `what` is gate, desk, book, risk, journal or invariant; `where` a venue and account, a venue and
+    symbol, or everywhere; `since_ns` our clock, 0 where it is not known.
+    """
+
+    what: str
+    where: str
+    why: str
+    since_ns: int
+    lifted_by: str
+
+
+def shut(trading: "Trading") -> list[ShutLine]:
+    """Everything that keeps orders back now; what is wide first."""
+    found = [*_process(trading), *_gate(trading), *_books(trading)]
+    return sorted(found, key=lambda one: (one.where != EVERYWHERE, one.what, one.where))
+
+
+def _process(trading: "Trading") -> Iterator[ShutLine]:
+    risk = trading.engine.core.risk
+    if risk.state != "normal":
+        yield ShutLine(
+            what="risk",
+            where=EVERYWHERE,
+            why=f"{risk.state}: {risk.reason}",
+            since_ns=risk.since_ns,
+            lifted_by=BY_RESET,
+        )
+    if trading.journal_why and not trading.lost:
+        yield ShutLine(
+            what="journal",
+            where=EVERYWHERE,
+            why=trading.journal_why,
+            since_ns=trading.journal_since_ns,
+            lifted_by=BY_DISK,
+        )
+    for (venue, account), why in trading.watch.standing.items():
+        yield ShutLine(
+            what="invariant",
+            where=_where(venue, account),
+            why=why,
+            since_ns=0,
+            lifted_by=BY_RESET,
+        )
+
+
+def _gate(trading: "Trading") -> Iterator[ShutLine]:
+    told = set()
+    for one in trading.gate.reasons():
+        told.add(one.scope)
+        yield ShutLine(
+            what="gate",
+            where=_where(*one.scope),
+            why=one.why,
+            since_ns=one.since_ns,
+            lifted_by=one.lifted_by,
+        )
+    for (venue, account), health in trading.engine.core.desks.items():
+        if health.why and (venue, account) not in told:
+            yield ShutLine(
+                what="desk",
+                where=_where(venue, account),
+                why=health.why,
+                since_ns=0,
+                lifted_by=BY_VENUE,
+            )
+
+
+def _books(trading: "Trading") -> Iterator[ShutLine]:
+    for seat in trading.market.seats():
+        if seat.live is None:
+            of = seat.instrument
+            yield ShutLine(
+                what="book",
+                where=f"{of.venue} {of.pair}",
+                why=f"{seat.state.value}: {seat.reason}",
+                since_ns=seat.since_ns,
+                lifted_by=BY_BOOK,
+            )
+
+
+def _where(venue: str, account: str) -> str:
+    return f"{venue} {account}".strip() or EVERYWHERE
+
+
+def health(trading: "Trading") -> dict[str, Any]:
+    """What stands and what is shut, and why."""
+    core = trading.engine.core
+    live = core.oms.live.values()
+    why = trading.ready()
+    return {
+        "ready": not why,
+        "why": why,
+        "risk": core.risk.state,
+        "journal": {"sync": trading.journal.sync, "why": trading.journal_why},
+        "venues": {venue: one.why or "ready" for (venue, _), one in sorted(core.desks.items())},
+        "gate": {
+            _where(*scope): text
+            for scope, text in sorted((trading.gate.standing() | trading.watch.standing).items())
+            if text
+        },
+        "shut": [
+            {
+                "what": one.what,
+                "where": one.where,
+                "why": one.why,
+                "since_ns": one.since_ns,
+                "lifted_by": one.lifted_by,
+            }
+            for one in shut(trading)
+        ],
+        "loop": {"stalls": trading.stalls, "worst_ms": trading.stood_ns // 1_000_000},
+        "orders": {
+            "working": len(trading.engine.conduct.work),
+            "children": len(core.oms.live),
+            "unknown": sum(1 for child in live if child.status is ChildStatus.UNKNOWN),
+        },
+    }
