@@ -162,9 +162,14 @@ class Rig:
         program = HEAN
         if ahead := self.ahead_s.get(group[0]):
             program = (sys.executable, str(ROOT / "tests" / "system" / "late_sim.py"), str(ahead))
-        child = Child(self.folder, "sim-" + "-".join(group), words, self.env, program)
+        where = self.over_there(program)
+        child = Child(self.folder, "sim-" + "-".join(group), words, self.env, where)
         self.sims.update(dict.fromkeys(group, child))
         self.announced |= child.first_line()["venues"]
+
+    def over_there(self, program: Sequence[str]) -> Sequence[str]:
+        """The words that run a program where the venues are."""
+        return program
 
     def tell_venues(self, venues: Mapping[str, Any]) -> None:
         """Write what the router is told of the venues."""

@@ -14,14 +14,17 @@ import pytest
 
 from hean_router.domain.record import ChildAcked, Filled
 from tests.checker.venue_logs import read_logs
+from tests.system.flow import Crowd, Ordered
 from tests.system.rig import collect, mids, refused, until, wind_up
 from tests.system.test_system_kill import FAR
+from tests.wire.dice import Dice
 from tests.wire.journal import rows_of
 from tests.wire.wires import ORDERS, WiredRig
 
 SILENCE_S = 12  # every connector's: a socket that says nothing for so long is dead
 SLACK_S = 6  # timers, and a busy machine
 FRAME = 90  # bytes; an order's frame has more, a ping and a heartbeat fewer
+MINUTES_S = 120
 
 
 # To a venue whose private stream, or market, is known to be dead nothing is sent.
@@ -256,3 +259,32 @@ def test_no_wire_loses_or_doubles_an_order(tmp_path):
     }
     assert first[Filled] < first.get(ChildAcked, len(rows) + 1), "its fill was to come first"
     print(dict(story.hits))
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [51, 52, 53])
+def test_minutes_of_bad_wires_lose_nothing(seed, tmp_path):
+    """Whatever a network does, three things at a time, while six callers trade."""
+
+    async def main(rig: WiredRig) -> tuple[Dice, Ordered, dict[str, Any]]:
+        assert rig.wires is not None
+        dice, ordered = Dice(rig.wires, seed), Ordered(seed)
+        async with rig.client() as client:
+            await rig.ready(client)
+            async with Crowd(rig, client, ordered):
+                await dice.throw(MINUTES_S)
+                await rig.ready(client)
+            await wind_up(client, rig)
+            return dice, ordered, await collect(client, submitted=list(ordered.ids))
+
+    with WiredRig(tmp_path, seed=seed, env=FAR) as rig:
+        rig.start_router()
+        dice, ordered, answers = asyncio.run(main(rig))
+        print(rig.judge(answers))
+        rig.router.stop()
+        assert "Traceback" not in rig.router.said(), rig.router.said()
+    print(f"{ordered.said()}\nstruck: {dict(dice.hits)} of {dict(dice.thrown)}")
+    assert ordered.taken > MINUTES_S, "hardly an order was taken: nothing was tested"
+    never = [kind for kind, count in dice.thrown.items() if count > 3 and not dice.hits[kind]]
+    assert not never, f"thrown and never struck: {never}"

@@ -4,9 +4,10 @@
     port = await proxy.listen("okx", "127.0.0.1", 4001)    # clients go to `port`, not to 4001
     proxy.strike(Rule("swallow", "okx /ws/v5/private", "down"))
 
-or as a process, driven by lines of JSON to the control port that its first line names:
+or as a process, driven by lines of JSON to the control port that its first line names (a target
+may have a third word, the address to listen at for it; the control port's comes last):
 
-    python tests/wire/proxy.py 7 '{"okx": ["127.0.0.1", 4001]}'
+    python tests/wire/proxy.py 7 '{"okx": ["127.0.0.1", 4001]}' [127.0.0.1]
     {"do": "strike", "fault": "cut", "where": "okx rest", "way": "up", "after": 40, "times": 1}
 
 A connection's name is its target and, for a WebSocket, the path that it asked for (`okx
@@ -35,7 +36,7 @@ import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from random import Random
@@ -337,10 +338,10 @@ def _asked(first: bytes) -> str:
     return first.split(b" ", 2)[1].partition(b"?")[0].decode()
 
 
-async def serve(seed: int, targets: Mapping[str, tuple[str, int]], at: str) -> None:
+async def serve(seed: int, targets: Mapping[str, Sequence[Any]], at: str) -> None:
     """As a process: the first line says where, then the control port is obeyed until it closes."""
     proxy = Proxy(seed)
-    ports = {name: await proxy.listen(name, *target, at) for name, target in targets.items()}
+    ports = {name: await proxy.listen(name, *target) for name, target in targets.items()}
     over = asyncio.Event()
 
     async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

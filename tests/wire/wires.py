@@ -3,7 +3,7 @@
 import json
 import socket
 import sys
-import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tests.system.rig import Child, Rig
 
+HOME = "127.0.0.1"
 PROXY = (sys.executable, str(Path(__file__).with_name("proxy.py")))
 # Sockets that take orders, and those that carry books, by the names that the proxy gives them.
 ORDERS = {
@@ -25,12 +26,18 @@ class Wires:
     """The proxy's control port."""
 
     def __init__(
-        self, folder: Path, seed: int, targets: dict[str, tuple[str, int]], env: Any
+        self,
+        folder: Path,
+        seed: int,
+        targets: Mapping[str, Sequence[Any]],
+        env: Mapping[str, str],
+        program: Sequence[str] = PROXY,
+        at: str = HOME,
     ) -> None:
-        self.child = Child(folder, "proxy", [str(seed), json.dumps(targets)], env, PROXY)
+        self.child = Child(folder, "proxy", [str(seed), json.dumps(targets), at], env, program)
         first = self.child.first_line()
         self.ports: dict[str, int] = first["ports"]
-        self._socket = socket.create_connection(("127.0.0.1", first["control"]), 10)
+        self._socket = socket.create_connection((at, first["control"]), 10)
         self._lines = self._socket.makefile("rwb")
 
     def ask(self, do: str, **words: Any) -> Any:
@@ -69,20 +76,25 @@ class WiredRig(Rig):
 
     wires: Wires | None = None
 
-    def tell_venues(self, venues: Any) -> None:
-        targets = {name: _place(one["hosts"]["rest"]) for name, one in venues.items()}
-        self.wires = Wires(self.folder, self.seed, targets, self.env)
-        moved = {
-            name: {
-                **one,
-                "hosts": {
-                    host: _through(url, self.wires.ports[name])
-                    for host, url in one["hosts"].items()
-                },
-            }
+    at = HOME  # of the control port
+
+    def tell_venues(self, venues: Mapping[str, Any]) -> None:
+        targets = {
+            name: (*_place(one["hosts"]["rest"]), self.host_of(name))
             for name, one in venues.items()
         }
+        program = self.over_there(PROXY)
+        self.wires = Wires(self.folder, self.seed, targets, self.env, program, self.at)
+        moved = {}
+        for name, one in venues.items():
+            at = f"{self.host_of(name)}:{self.wires.ports[name]}"
+            hosts = {host: _through(url, at) for host, url in one["hosts"].items()}
+            moved[name] = {**one, "hosts": hosts}
         super().tell_venues(moved)
+
+    def host_of(self, venue: str) -> str:
+        """Where the proxy listens for that venue."""
+        return HOME
 
     def __exit__(self, *why: object) -> None:
         super().__exit__(*why)
@@ -97,15 +109,5 @@ def _place(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-def _through(url: str, port: int) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{parts.hostname}:{port}"))
-
-
-def waited(true: Any, within_s: float, what: str) -> float:
-    """Wait until `true()`; how long it took."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < within_s, f"{what}: not within {within_s} s"
-        time.sleep(0.02)
-    return time.monotonic() - began
+def _through(url: str, at: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(netloc=at))
