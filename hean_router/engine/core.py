@@ -38,6 +38,8 @@ class DeskHealth(Struct):
     pairs: int = 0  # how many it was asked about
     active_ns: int = 0  # when anything of ours last happened there
     balances_ns: int = 0  # when balances were last asked for
+    doubted_ns: int | None = None  # when balances were found to differ, until a second look
+    looked_ns: int = 0  # when open orders and trades were last asked for
     strays_ns: int = 0  # when orders that no row explains were last asked for
     clock_offset_ns: int = 0
     clock_bound_ns: int = 0

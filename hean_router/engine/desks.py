@@ -1,10 +1,12 @@
 """Accounts at venues: are they there, do we agree with them, what must be asked.
 
-A desk's gate opens when the venue has told its open orders, our trades and balances, and no order
-there is UNKNOWN.  A venue that does not answer keeps its own gate shut and nobody else's.
+A desk's gate opens when the venue has told its open orders, our trades and balances, and orders
+there of unknown fate are found, proven absent, or known to take long.  A venue that does not answer
+keeps its own gate shut and nobody else's.  A gate that stands open is looked behind now and then;
+what does not add up shuts it again, until it has been asked about.
 """
 
-from decimal import Decimal
+from collections.abc import Sequence
 
 from hean_router.domain.desk import (
     AskFailed,
@@ -18,21 +20,24 @@ from hean_router.domain.desk import (
 )
 from hean_router.domain.instrument import Pair
 from hean_router.domain.record import (
-    BalanceBreak,
-    BalancesSet,
     ChildIntended,
     ChildUnknown,
+    Filled,
     Incident,
     NonceReserved,
 )
+from hean_router.domain.scale import plain
 from hean_router.engine.command import AskDesk, GrantNonces, SetGate
 from hean_router.engine.core import Core, DeskHealth
+from hean_router.engine.holdings import Holdings, told
 from hean_router.engine.strays import AGAIN_NS, Strays
 from hean_router.oms import ChildStatus
 
 SECOND = 1_000_000_000
 RETRY_MAX_NS = 30 * SECOND
 LOST_NS = SECOND // 2  # for a stream that was lost to come back by itself
+DOUBT_NS = 2 * SECOND  # between two looks at balances that differ
+LATE_NS = 5 * SECOND  # a stream that has not told of a trade by then has lost it
 ANSWER_NS = 15 * SECOND  # what was not answered by then is asked again
 
 
@@ -40,18 +45,24 @@ class Desks:
     """Keeps every desk's standing, and reconciles it."""
 
     def __init__(self, core: Core) -> None:
-        self.core, self.strays = core, Strays(core)
+        self.core, self.strays, self.holdings = core, Strays(core), Holdings(core)
         # When an order may have left last: by venue and account, and symbol.
         self._last_ns: dict[tuple[tuple[str, str], str], int] = {}
 
     # ------------------------------------------------------------------------- at the start
 
     def forget_flights(self) -> None:
-        """Orders that were on their way when the last process died may exist: ask about them."""
+        """Orders that were on their way when the last process died may exist: ask about them.
+
+        Counted from now and not from when they were decided: the machine's clock may have been set
+        between the two processes.
+        """
         core = self.core
         for child in list(core.oms.live.values()):
-            if child.status is ChildStatus.INTENDED:
-                until_ns = child.intended.at_ns + core.policy.forgotten_ns
+            if child.status is ChildStatus.OPEN:
+                continue
+            until_ns = core.now_ns + core.world.flight_ns(child.venue)
+            if child.status is ChildStatus.INTENDED or until_ns > (child.until_ns or 0):
                 core.write(
                     ChildUnknown(
                         at_ns=core.now_ns, key=child.key, why="restarted", until_ns=until_ns
@@ -94,6 +105,7 @@ class Desks:
         elif health.why.startswith("not connected"):
             health.why = "reconciling"
         health.began_ns, health.pairs = core.now_ns, len(pairs)
+        health.looked_ns = core.now_ns
         health.since_ns = self._since(venue, account)
         followed = {str(pair) for pair in pairs}
         health.waiting = {"open"}
@@ -201,15 +213,17 @@ class Desks:
         core, health = self.core, self.core.desks[venue, account]
         if not health.standing or health.waiting:
             return
-        unknown = [
-            child.key
+        if health.doubted_ns is not None:  # asked again a moment later, when all is answered
+            health.again_ns = min(health.again_ns, core.now_ns + SECOND)
+            return
+        unknown = sum(
+            child.status is ChildStatus.UNKNOWN and (child.venue, child.account) == (venue, account)
             for child in core.oms.live.values()
-            if child.venue == venue
-            and child.account == account
-            and child.status is ChildStatus.UNKNOWN
-        ]
-        if unknown:
-            health.why = f"reconciling: {len(unknown)} orders of unknown fate"
+        )
+        # One that the venue may still carry out for long is counted at its worst, as it would be
+        # had it become unknown while the gate stood open.
+        if unknown and core.now_ns < health.began_ns + core.policy.unknown_ns:
+            health.why = f"reconciling: {unknown} orders of unknown fate"
             return
         health.why, health.tries, health.again_ns = "", 0, core.now_ns
         core.commands.append(SetGate(venue, account, ""))
@@ -217,60 +231,28 @@ class Desks:
         health.balances_ns = min(health.balances_ns, core.now_ns - core.policy.balances_every_ns)
 
     def _balances(self, venue: str, account: str, event: BalancesSeen) -> None:
-        """Take opening balances; later compare, when nothing under way can explain a difference."""
-        core = self.core
-        theirs = {one.asset: one.total for one in event.balances}
-        if core.ledger.balances_set_ns(venue, account) is None:
-            self._set(venue, account, theirs, "opening")
-            return
-        if not self.quiet(venue, account, event.asked_ns):
-            return
-        ours = core.ledger.balances().get((venue, account), {})
-        broken = False
-        for asset in sorted({*ours, *theirs}):
-            mine, their = ours.get(asset, Decimal(0)), theirs.get(asset, Decimal(0))
-            if mine == their:
-                continue
-            broken = True
-            core.write(
-                BalanceBreak(
-                    at_ns=core.now_ns,
-                    venue=venue,
-                    account=account,
-                    asset=asset,
-                    ours=mine,
-                    theirs=their,
-                )
-            )
-        if broken:
-            core.write(
-                Incident(
-                    at_ns=core.now_ns,
-                    what="balance_break",
-                    text="the venue's balances are not what our fills make them; theirs are taken",
-                    venue=venue,
-                    account=account,
-                )
-            )
-            self._set(venue, account, theirs, "reconciled")
+        """Take opening balances; later compare, when nothing under way can explain a difference.
 
-    def quiet(self, venue: str, account: str, asked_ns: int) -> bool:
-        """Whether nothing of ours moved there for a while before `asked_ns`, nor is out."""
+        A difference shuts the gate until the venue has been asked for orders, trades and balances
+        again: only one that stands then is a break.
+        """
         core, health = self.core, self.core.desks[venue, account]
-        if health.active_ns + core.policy.quiet_ns > asked_ns:
-            return False
-        return not any(
-            child.venue == venue and child.account == account
-            for group in (core.oms.live, core.oms.unsettled)
-            for child in group.values()
-        )
-
-    def _set(self, venue: str, account: str, theirs: dict[str, Decimal], why: str) -> None:
-        self.core.write(
-            BalancesSet(
-                at_ns=self.core.now_ns, venue=venue, account=account, balances=theirs, why=why
-            )
-        )
+        if core.ledger.balances_set_ns(venue, account) is None:
+            self.holdings.take(venue, account, event, "opening")
+            return
+        if not self.holdings.quiet(venue, account, event.asked_ns):
+            return
+        found = self.holdings.differences(venue, account, event)
+        if not found:
+            health.doubted_ns = None
+        elif health.doubted_ns is None:
+            health.doubted_ns = event.asked_ns
+            self._shut(venue, account, f"in doubt: {told(found)}")
+            self.reconcile(venue, account)
+        elif not health.waiting and event.asked_ns >= health.doubted_ns + DOUBT_NS:
+            health.doubted_ns = None
+            self.holdings.broken(venue, account, found)
+            self.holdings.take(venue, account, event, "reconciled")
 
     def nonces(self, venue: str, account: str, event: NonceMoved) -> None:
         """Reserve nonces on disk, then grant them."""
@@ -303,6 +285,9 @@ class Desks:
         elif core.ledger.balances_set_ns(venue, account) is None:
             health.again_ns = core.now_ns + 5 * SECOND
             self._ask_balances(venue, account, health)
+        elif health.doubted_ns is not None:
+            health.again_ns = core.now_ns + 2 * SECOND
+            self._ask_balances(venue, account, health)
         else:
             health.again_ns = core.now_ns + SECOND
             self._try_open(venue, account)
@@ -314,5 +299,68 @@ class Desks:
             health.strays_ns = core.now_ns
             core.commands.append(AskDesk(venue=venue, account=account, what="open"))
         idle_ns = core.now_ns - health.balances_ns
-        if idle_ns >= core.policy.balances_every_ns and self.quiet(venue, account, core.now_ns):
+        if idle_ns >= core.policy.balances_every_ns and self.holdings.quiet(
+            venue, account, core.now_ns
+        ):
             self._ask_balances(venue, account, health)
+        if core.now_ns - health.looked_ns >= core.policy.look_every_ns:
+            self._look_around(venue, account, health)
+
+    def _look_around(self, venue: str, account: str, health: DeskHealth) -> None:
+        """Ask for what a stream that fell silent, or lost something, would not have told.
+
+        Open orders always: a foreign one may have come.  Trades only where an order of ours may
+        have traded since the last look, from some time before it.
+        """
+        core, place = self.core, (venue, account)
+        since_ns = max(0, health.looked_ns - core.policy.look_overlap_ns)
+        health.looked_ns = core.now_ns
+        core.commands.append(AskDesk(venue=venue, account=account, what="open"))
+        busy = {
+            symbol: None
+            for (where, symbol), last_ns in self._last_ns.items()
+            if where == place and last_ns >= since_ns
+        }
+        for child in core.oms.live.values():
+            if (child.venue, child.account) == place:
+                busy[child.symbol] = None
+        for pair in self._pairs(venue):
+            if str(pair) in busy:
+                core.commands.append(
+                    AskDesk(
+                        venue=venue,
+                        account=account,
+                        what="fills",
+                        instrument=core.instrument(venue, pair),
+                        since_ns=since_ns,
+                    )
+                )
+
+    def missed(self, venue: str, account: str, fills: Sequence[Filled], asked_ns: int) -> None:
+        """Trades that were found by asking, at a desk that seemed well: its stream lost them.
+
+        What else it has lost is asked for, with the gate shut.
+        """
+        core, health = self.core, self.core.desks[venue, account]
+        lost = False
+        for row in fills:
+            child = core.oms.children.get(row.key)
+            if child is None or child.unknown_ns is not None or not row.sent_ns:
+                continue  # one of unknown fate is asked about before the stream has told of it
+            traded_ns = row.sent_ns - health.clock_offset_ns
+            if traded_ns + LATE_NS > asked_ns:
+                continue
+            lost = True
+            text = f"trade {row.trade_id} of {plain(row.qty)} was found by asking: no stream told"
+            core.write(
+                Incident(
+                    at_ns=core.now_ns,
+                    what="fill_break",
+                    text=text,
+                    venue=venue,
+                    account=account,
+                    subject=row.key,
+                )
+            )
+        if lost:
+            self.lost(venue, account, StreamLost("its stream did not tell of every trade"))

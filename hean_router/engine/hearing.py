@@ -1,8 +1,10 @@
 """What desks tell, taken in; what is to be asked of them, passed on."""
 
 from hean_router.domain.desk import (
+    DeskEvent,
     DeskStanding,
     FeesSeen,
+    FillsSeen,
     NonceMoved,
     OrderSeen,
     PermissionsSeen,
@@ -11,7 +13,7 @@ from hean_router.domain.desk import (
 )
 from hean_router.domain.instrument import Pair, VenueId
 from hean_router.domain.order import OrderReport, OrderState
-from hean_router.domain.record import ForeignOrder, Incident
+from hean_router.domain.record import Filled, ForeignOrder, Incident
 from hean_router.domain.venue import Fees
 from hean_router.engine.command import AskDesk, CancelOrder
 from hean_router.engine.conduct import Conduct
@@ -19,7 +21,7 @@ from hean_router.engine.core import Core
 from hean_router.engine.desks import Desks
 from hean_router.engine.event import DeskFailed, DeskTold
 from hean_router.engine.strays import Strays
-from hean_router.oms import Question, Resolver, claims, intake
+from hean_router.oms import Child, Question, Resolver, claims, intake
 
 
 class Hearing:
@@ -50,14 +52,21 @@ class Hearing:
                 return
             case _:
                 pass
-        before = len(core.rows)
+        health = core.desks[venue, account]
+        well, before = not health.why, len(core.rows)
+        vanished = self._vanished(event)
         for row in intake(core.oms, venue, account, event, core.now_ns, fees=self._fees_of):
             core.write(row)
         for row in self.resolver.saw(venue, account, event, core.now_ns):
             core.write(row)
         self.claim()
         if len(core.rows) > before:
-            core.desks[venue, account].active_ns = core.now_ns
+            health.active_ns = core.now_ns
+        if vanished is not None and not vanished.is_live and well:
+            self._told_too_late(vanished)
+        if well and isinstance(event, FillsSeen):
+            fills = [row for row in core.rows[before:] if isinstance(row, Filled) and row.key]
+            self.desks.missed(venue, account, fills, event.asked_ns)
         found = any(isinstance(row, ForeignOrder) and row.open for row in core.rows[before:])
         self.strays.take_back(venue, account, event, new=found)
         if isinstance(event, OrderSeen) and event.report is not None:
@@ -69,6 +78,28 @@ class Hearing:
         if self.core.oms.claimed:
             for row in claims(self.core.oms, self.core.now_ns):
                 self.core.write(row)
+
+    def _vanished(self, event: DeskEvent) -> Child | None:
+        """The order that is asked about because it was open here, and not there."""
+        if not isinstance(event, OrderSeen) or event.report is None:
+            return None
+        child = self.core.oms.children.get(event.key)
+        if child is None or not child.is_live or child.cancel_sent:
+            return None
+        return child if self.resolver.is_lost(child.key) else None
+
+    def _told_too_late(self, child: Child) -> None:
+        """It had ended, and no stream has told."""
+        self.core.write(
+            Incident(
+                at_ns=self.core.now_ns,
+                what="order_break",
+                text=f"open here and {child.status} there, found by asking: no stream told",
+                venue=child.venue,
+                account=child.account,
+                subject=child.key,
+            )
+        )
 
     def _still_open(self, key: str, report: OrderReport, asked_ns: int) -> None:
         """A cancel was answered by "no such order", and there it is: say it again."""

@@ -34,6 +34,10 @@ class World(Protocol):
         """How late an accepted order may first be seen by a question."""
         ...
 
+    def flight_ns(self, venue: str) -> int:
+        """How long after it was decided the venue may carry an order out, at most."""
+        ...
+
     def question_ns(self, venue: str) -> int:
         """How far apart questions about one order are to be, at least: 0 where they are cheap."""
         ...
@@ -53,11 +57,15 @@ class Policy(Struct, frozen=True, kw_only=True):
     repost_max: int = 10
     reroute_max: int = 50
     again_ns: int = 1_000_000_000
-    # Longer than any request deadline, clock bound and engine time-out together: what was on its
-    # way when we died can no longer be carried out after it.
-    forgotten_ns: int = 20_000_000_000
+    # An order of unknown fate keeps the gate of its venue shut no longer than this after a start:
+    # most are found or proven absent by then, and the others stay reserved at their worst.
+    unknown_ns: int = 5_000_000_000
     overlap_ns: int = 3_600_000_000_000  # fills are asked again this far back after a restart
     balances_every_ns: int = 30_000_000_000
+    # Open orders and trades are asked for now and then though a stream tells of them: two cheap
+    # questions a minute, from so long before the last look.
+    look_every_ns: int = 60_000_000_000
+    look_overlap_ns: int = 60_000_000_000
     quiet_ns: int = 3_000_000_000  # nothing happened for this long: balances can be compared
     reference_ns: int = 1_000_000_000  # how old the reference price is at least
     collar_bps: int = 100  # a market order goes no further from the mid than this

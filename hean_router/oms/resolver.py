@@ -150,6 +150,10 @@ class Resolver:
         at_ns = self._heap[0][0] if self._heap else NEVER_NS
         return 0 if self._unclaimed() else at_ns
 
+    def is_lost(self, key: str) -> bool:
+        """Whether an order is open here and was not among those that are open there."""
+        return key in self._lost
+
     def due(self, now_ns: int) -> list[Question]:
         """What is to be asked now; the same question for many orders once."""
         asked: dict[tuple[str, ...], Question] = {}

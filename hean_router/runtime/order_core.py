@@ -142,6 +142,13 @@ class DeskCore:
         return self.codec.visibility_ms * MS
 
     @property
+    def flight_ns(self) -> int:
+        policy = self._policy
+        deadline_ms = max(policy.socket_deadline_ms, policy.rest_deadline_ms)
+        ours_ms = policy.leave_ms + deadline_ms + policy.clock_bound_max_ms
+        return (ours_ms + self.codec.engine_ms) * MS
+
+    @property
     def question_ns(self) -> int:
         return self.codec.question_ms * MS
 

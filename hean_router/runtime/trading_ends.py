@@ -10,6 +10,7 @@ from hean_router.runtime.market import Market
 from hean_router.venue.gateway import OrderDesk
 
 SECOND = 1_000_000_000
+FLIGHT_NS = 20 * SECOND  # where nobody can tell
 QUEUE_MAX = 10_000  # rows a subscriber may lag behind before it is cut
 
 
@@ -38,6 +39,13 @@ class MarketWorld:
         return max(
             (desk.visibility_ns for (name, _), desk in self._desks.items() if name == venue),
             default=SECOND,
+        )
+
+    def flight_ns(self, venue: str) -> int:
+        """The longest that any of the venue's desks says."""
+        return max(
+            (desk.flight_ns for (name, _), desk in self._desks.items() if name == venue),
+            default=FLIGHT_NS,
         )
 
     def question_ns(self, venue: str) -> int:

@@ -31,6 +31,9 @@ class Nowhere:
     def visibility_ns(self, venue):
         return SECOND
 
+    def flight_ns(self, venue):
+        return 4_000_000_000
+
     def question_ns(self, venue):
         return 0
 

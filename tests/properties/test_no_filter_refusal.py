@@ -166,6 +166,9 @@ class World:
     def visibility_ns(self, venue):
         return SECOND
 
+    def flight_ns(self, venue):
+        return 4_000_000_000
+
     def question_ns(self, venue):
         return 0
 
