@@ -182,7 +182,7 @@ async def _stored_orders(
 
 def _of_account(desk: Desk, account: str) -> Iterator[Parent]:
     """An account's parents, the latest first; nobody else's is looked at."""
-    return reversed(desk.trading.engine.oms.by_account.get(account, []))
+    return reversed(desk.trading.engine.oms.by_account.get(account, {}).values())
 
 
 def _fits(

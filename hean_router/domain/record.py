@@ -270,7 +270,7 @@ class CancelAnswered(_Row, frozen=True, kw_only=True, tag="cancel_answered"):
 
 
 class ForeignOrder(_Row, frozen=True, kw_only=True, tag="foreign_order"):
-    """An order on the account that is not ours: seen, counted, left alone."""
+    """An order on the account that is not ours: seen, counted, left alone.  `qty`: what is left."""
 
     venue: str
     account: str
@@ -281,6 +281,18 @@ class ForeignOrder(_Row, frozen=True, kw_only=True, tag="foreign_order"):
     qty: Decimal | None
     px: Decimal | None
     open: bool
+
+
+class Checkpoint(_Row, frozen=True, kw_only=True, tag="checkpoint"):
+    """What memory lets go of here, so that it does not grow: every fold drops just that.
+
+    `parents` have ended, nothing of theirs can trade, and all their trades are in.  Ids of trades
+    booked before `trades_before_ns` are dropped too, where no order that is remembered and no
+    claim still needs them.  The rows stay; who needs what was dropped reads it there.
+    """
+
+    parents: tuple[str, ...]
+    trades_before_ns: int
 
 
 # ------------------------------------------------------------------------- money, risk, people
@@ -367,6 +379,7 @@ Row: TypeAlias = (
     | CancelIntended
     | CancelAnswered
     | ForeignOrder
+    | Checkpoint
     | BalancesSet
     | BalanceBreak
     | RiskSet

@@ -6,6 +6,7 @@ desks       do we agree with the venues; opens and shuts their gates    -> Balan
 hearing     what desks tell, taken in; what is to be asked of them, passed on
 crew        strategies: what they hear, and what they want
 safety      what becomes of a fault of our own: trading halts, cancels go
+memory      what is forgotten, by rows; and that it is not taken for new when it comes back
 engine      `step(event, now_ns)`: where they meet
 """
 
@@ -42,6 +43,8 @@ from hean_router.engine.event import (
     Submit,
     TaskDied,
 )
+from hean_router.engine.memory import Keep
+from hean_router.engine.past import Past
 from hean_router.engine.world import Policy, World
 
 __all__ = [
@@ -63,6 +66,8 @@ __all__ = [
     "GateRefused",
     "GrantNonces",
     "JournalBack",
+    "Keep",
+    "Past",
     "PlaceOrder",
     "Placed",
     "Policy",

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from hean_router.book import ConsolidatedBook
 from hean_router.book.sweep import EXACT, PRECISE
-from hean_router.domain.errors import CommandError
+from hean_router.domain.errors import CommandError, HeanError
 from hean_router.domain.instrument import Instrument, Pair, Side, Trading, VenueId
 from hean_router.domain.parent import Intent, OrderKind
 from hean_router.domain.record import ParentPlaced
@@ -18,6 +18,7 @@ from hean_router.domain.scale import plain
 from hean_router.engine.command import Placed, Refused
 from hean_router.engine.core import Core
 from hean_router.engine.money import collared, floored, reserve_of, smallest, spends
+from hean_router.oms import Parent
 from hean_router.risk import Denied, Proposed
 
 
@@ -58,6 +59,8 @@ def admit(core: Core, intents: Sequence[Intent], by: str) -> Placed | Refused:
         return denied.answer
     except CommandError as fault:
         return Refused(code="invalid_order", reason=str(fault), fix=fault.fix)
+    except HeanError as fault:  # whether it was placed before is in the journal, and nowhere else
+        return Refused(code="journal_unavailable", reason=str(fault), fix=fault.fix)
     parents = []
     for one, usd in zip(sized, verdict, strict=True):
         parent = core.oms.next_parent_id()
@@ -82,16 +85,17 @@ def _known(core: Core, intents: Sequence[Intent]) -> Placed | Refused | None:
     """The answer to what has been asked before; same id and other body is a conflict."""
     found = []
     for intent in intents:
-        parent = core.oms.by_client.get((intent.account, intent.client_order_id))
+        parent = placed_as(core, intent.account, intent.client_order_id)
         if parent is None:
             continue
-        if core.oms.parents[parent].placed.digest != intent.digest():
+        if parent.placed.digest != intent.digest():
             return Refused(
                 code="duplicate_client_order_id",
-                reason=f"client_order_id {intent.client_order_id!r} names another order: {parent}",
+                reason=f"client_order_id {intent.client_order_id!r} names another order: "
+                f"{parent.id}",
                 fix="use a new client_order_id for a new order",
             )
-        found.append(parent)
+        found.append(parent.id)
     if not found:
         return None
     if len(found) < len(intents):
@@ -99,6 +103,13 @@ def _known(core: Core, intents: Sequence[Intent]) -> Placed | Refused | None:
             code="duplicate_client_order_id", reason="some of these legs have been placed before"
         )
     return Placed(tuple(found), existing=True)
+
+
+def placed_as(core: Core, account: str, client_order_id: str) -> Parent | None:
+    """The parent of that id, though it be forgotten; raises `HeanError` if nobody can tell."""
+    if (name := core.oms.by_client.get((account, client_order_id))) is not None:
+        return core.oms.parents[name]
+    return core.past.parent(account, client_order_id) if core.oms.forgotten else None
 
 
 def size(core: Core, intent: Intent) -> Sized:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from msgspec import Struct
@@ -11,10 +11,20 @@ from hean_router.book import ConsolidatedBook
 from hean_router.domain.instrument import Instrument, Pair, Side
 from hean_router.domain.limits import RiskLimits
 from hean_router.domain.rates import Rates
-from hean_router.domain.record import BalancesSet, Filled, FillUndone, Incident, RiskSet, Row
+from hean_router.domain.record import (
+    BalancesSet,
+    Checkpoint,
+    Filled,
+    FillUndone,
+    Incident,
+    NonceReserved,
+    RiskSet,
+    Row,
+)
 from hean_router.domain.scale import to_decimal
 from hean_router.engine.command import Command
 from hean_router.engine.keyring import KeyRing
+from hean_router.engine.past import NoPast, Past
 from hean_router.engine.world import Policy, World
 from hean_router.oms import Orders
 from hean_router.portfolio import DayPnl, Ledger, rates
@@ -100,6 +110,8 @@ class Core:
         self.pair_of = {str(pair): pair for pair in world.pairs if not pair.settle}
         self.oms, self.risk, self.ledger = Orders(), Risk(limits), Ledger()
         self.keyring, self.day_pnl = KeyRing(), DayPnl()
+        self.past: Past = NoPast()  # what the journal knows of what was forgotten here
+        self.nonces: dict[tuple[str, str], int] = {}  # those below may have been used
         self.desks = {where: DeskHealth(why=why or "not connected") for where, why in desks.items()}
         self.rows: list[Row] = []
         self.commands: list[Command] = []
@@ -141,6 +153,12 @@ class Core:
             self.gap_ns = row.at_ns
         elif isinstance(row, RiskSet) and row.state == "normal":
             self.gap_ns = None
+        elif isinstance(row, NonceReserved):
+            self.nonces[row.venue, row.account] = row.below
+        elif isinstance(row, Checkpoint):
+            gone = set(row.parents)  # a timer may be set for days
+            self._timers = [one for one in self._timers if one[1] not in gone]
+            heapify(self._timers)
 
     def begin(self, now_ns: int) -> None:
         """A new step."""

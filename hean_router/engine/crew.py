@@ -10,6 +10,7 @@ from hean_router.domain.instrument import Instrument, Pair, Side
 from hean_router.domain.rates import Rates
 from hean_router.domain.record import Incident, StrategyNoted, StrategySet
 from hean_router.domain.venue import Fees
+from hean_router.engine.admission import placed_as
 from hean_router.engine.command import Placed
 from hean_router.engine.core import Core
 from hean_router.oms import Parent
@@ -86,8 +87,8 @@ class Look:
 
     def parent(self, account: str, client_order_id: str) -> ParentView | None:
         """The parent of that id as it stands now."""
-        found = self._core.oms.by_client.get((account, client_order_id))
-        return None if found is None else snapshot(self._core.oms.parents[found])
+        found = placed_as(self._core, account, client_order_id)
+        return None if found is None else snapshot(found)
 
 
 class Crew:

@@ -62,6 +62,7 @@ from hean_router.engine.event import (
 )
 from hean_router.engine.hearing import Hearing
 from hean_router.engine.keyring import KeyRing
+from hean_router.engine.memory import Keep, Memory
 from hean_router.engine.routing import take_back
 from hean_router.engine.safety import Safety
 from hean_router.engine.world import Policy, World
@@ -89,11 +90,13 @@ class Engine:
         strategies: Sequence[Strategy] = (),
         strategy_params: Mapping[str, Mapping[str, str]] | None = None,
         policy: Policy = Policy(),  # noqa: B008 - frozen, a value
+        keep: Keep = Keep(),  # noqa: B008 - as above
         reporting: str = "USD",
     ) -> None:
         self.core = Core(world, limits, policy, desks, reporting)
         self.conduct, self.desks = Conduct(self.core), Desks(self.core)
         self.safety = Safety(self.core, self.conduct)
+        self.memory = Memory(self.core, keep)
         self.crew = Crew(self.core, strategies, strategy_params)
         self.resolver = Resolver(self.core.oms, world.visibility_ns, world.question_ns)
         self.hearing = Hearing(self.core, self.conduct, self.desks, self.resolver)
@@ -134,6 +137,7 @@ class Engine:
         self._fold_own(row)
 
     def _fold_own(self, row: Row) -> None:
+        self.memory.fold(row)
         match row:
             case StrategySet() | StrategyNoted():
                 self.crew.take(row)
@@ -196,11 +200,12 @@ class Engine:
             case Submit():
                 return self._submit(event)
             case DeskTold():
-                self.hearing.heard(event)
+                if (told := self.memory.unseen(event)) is not None:
+                    self.hearing.heard(told)
             case BooksMoved(pairs=pairs):
                 self._books(pairs)
             case Due():
-                pass
+                self.memory.due()
             case CancelParent():
                 return self._cancel(event)
             case GateRefused(key=key, verdict=verdict):
@@ -361,9 +366,9 @@ class Engine:
                 return
             touched, self._touched = list(self._touched), {}
             for parent_id in touched:
-                parent = core.oms.parents[parent_id]
-                self.safety.go_on(parent)
-                self._say(parent)
+                if (parent := core.oms.parents.get(parent_id)) is not None:
+                    self.safety.go_on(parent)
+                    self._say(parent)
             for _ in range(len(self._told)):  # what they answer with is another round
                 strategy, event = self._told.popleft()
                 self._tell(strategy, event)

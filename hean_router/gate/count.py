@@ -6,6 +6,7 @@ from typing import TypeAlias
 from hean_router.domain.instrument import Side
 from hean_router.domain.order import OrderState
 from hean_router.domain.record import (
+    Checkpoint,
     ChildAbsent,
     ChildAcked,
     ChildIntended,
@@ -106,7 +107,7 @@ class Count:
         self.state, self.reason = "normal", ""
         self.faults: list[Fault] = []
         self._rooms: dict[str, Decimal] = {}  # ended parents -> what they asked for and did not get
-        self._trades: set[Order] = set()
+        self._trades: dict[Order, tuple[int, str]] = {}  # when booked, and to which parent
         self._orders: dict[Order, Child] = {}  # the venue's ids, for trades that tell no other
         self._orphans: dict[Order, list[Filled]] = {}
 
@@ -137,6 +138,8 @@ class Count:
                 self._filled(row)
             case FillUndone():
                 self._undone(row)
+            case Checkpoint():
+                self._checkpoint(row)
             case RiskSet():
                 self.state, self.reason = row.state, row.reason
             case Opened():
@@ -215,7 +218,7 @@ class Count:
         trade = (row.venue, row.account, row.symbol, row.trade_id)
         if trade in self._trades:
             return
-        self._trades.add(trade)
+        self._trades[trade] = (row.at_ns, row.parent)
         where = (row.account, row.symbol)
         signed = row.qty if row.side is Side.BUY else EXACT.minus(row.qty)
         self.positions[where] = EXACT.add(self.positions.get(where, ZERO), signed)
@@ -272,7 +275,7 @@ class Count:
             self._fault(row, "undone", f"{row.trade_id} was never booked")
             return
         if row.whole:
-            self._trades.discard(trade)
+            del self._trades[trade]
         where = (row.account, row.symbol)
         signed = EXACT.minus(row.qty) if row.side is Side.BUY else row.qty
         self.positions[where] = EXACT.add(self.positions.get(where, ZERO), signed)
@@ -310,6 +313,29 @@ class Count:
             self.children.pop(child.row.key, None)
             if child.order is not None:
                 self._orders.pop(child.order, None)
+
+    def _checkpoint(self, row: Checkpoint) -> None:
+        """Those are forgotten; what by this count may yet trade is kept all the same."""
+        for parent in row.parents:
+            self._rooms.pop(parent, None)
+        nameless = {
+            (child.row.venue, child.row.account, child.row.symbol)
+            for child in self.children.values()
+            if child.order is None
+        }
+        for order, fills in list(self._orphans.items()):
+            if order[:3] in nameless:
+                continue  # may be that one's
+            if all(fill.at_ns < row.trades_before_ns for fill in fills):
+                del self._orphans[order]
+        waiting = {
+            (*order[:3], fill.trade_id) for order, fills in self._orphans.items() for fill in fills
+        }
+        for trade, (at_ns, parent) in list(self._trades.items()):
+            if at_ns >= row.trades_before_ns or trade in waiting:
+                continue
+            if parent not in self.parents and parent not in self._rooms:
+                del self._trades[trade]
 
     def _fault(self, row: ChildIntended | Filled | FillUndone, code: str, why: str) -> None:
         self.faults.append(((row.venue, row.account), code, why))

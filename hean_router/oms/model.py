@@ -44,6 +44,7 @@ class Child:
         "key",
         "news_ns",
         "notional",
+        "other_ids",
         "parent",
         "px",
         "qty",
@@ -74,6 +75,7 @@ class Child:
         self.fees: dict[str, Decimal] = {}
         self.cum: Decimal | None = None
         self.venue_order_id = ""
+        self.other_ids: tuple[str, ...] = ()  # by which the venue called it later on
         self.why = ""
         self.until_ns: int | None = None
         self.unknown_ns: int | None = None

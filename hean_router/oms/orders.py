@@ -1,7 +1,8 @@
 """Every order, folded from rows: what was asked, what was sent, what became of it."""
 
 import hashlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ from hean_router.domain.record import (
     BalancesSet,
     CancelAnswered,
     CancelIntended,
+    Checkpoint,
     ChildAbsent,
     ChildAcked,
     ChildIntended,
@@ -37,6 +39,7 @@ from hean_router.oms.states import LIVE, SAW, ChildStatus, Learned, after
 
 FillId = tuple[str, str, str, str]  # venue, account, symbol, trade id
 VenueOrder = tuple[str, str, str, str]  # venue, account, symbol, the venue's order id
+BREACHES_KEPT: Final = 1_000
 
 
 class Breach(NamedTuple):
@@ -54,7 +57,10 @@ class Breach(NamedTuple):
 
 
 class Orders:
-    """The fold.  `apply` is O(1) but for `ParentEnded`, which looks at its parent's children.
+    """The fold.
+
+    `apply` is O(1) but for `ParentEnded`, which looks at its parent's children, and `Checkpoint`,
+    which looks at what it drops and at what is old and not dropped.
 
     Nothing here refuses a row because a venue has contradicted itself: what the table does not
     know is kept in `breaches` and changes nothing else, so that a journal can always be read.
@@ -65,24 +71,28 @@ class Orders:
         self.tags: set[str] = set()  # and those before it: a journal put back got another
         self.epoch = 0
         self.parents: dict[str, Parent] = {}
-        self.by_account: dict[str, list[Parent]] = {}  # in the order in which they were placed
+        # By name, in the order in which they were placed.
+        self.by_account: dict[str, dict[str, Parent]] = {}
         self.children: dict[str, Child] = {}
         self.by_client: dict[tuple[str, str], str] = {}
         self.by_venue_id: dict[VenueOrder, str] = {}
         self.working: dict[str, Parent] = {}  # parents that have not ended
+        self.past: dict[str, Parent] = {}  # those that have, in the order of their ends
+        self.forgotten = 0  # how many have been dropped: what is not here may have been
+        self.trades_before_ns = 0  # ids of trades booked before that may have been dropped
         self.live: dict[str, Child] = {}
         self.unsettled: dict[str, Child] = {}
         self.to_cancel: dict[str, Child] = {}  # ended for us, open there
         # Living children whose venue order id we do not know, by (venue, account, symbol): what
         # comes without our key may be theirs.
         self.nameless: dict[tuple[str, str, str], dict[str, Child]] = {}
-        self.fills: set[FillId] = set()
+        self.fills: dict[FillId, tuple[int, str]] = {}  # when booked, and to which parent
         self.orphans: dict[VenueOrder, list[Filled]] = {}
         # Orders of ours that turned out to be those of orphans: `intake.claims` books them anew.
         self.claimed: dict[VenueOrder, str] = {}
         self.foreign: dict[VenueOrder, ForeignOrder] = {}
         self.balances_ns: dict[tuple[str, str], int] = {}
-        self.breaches: list[Breach] = []
+        self.breaches: deque[Breach] = deque(maxlen=BREACHES_KEPT)
         self.touched: dict[str, Child] = {}  # since the resolver last looked
         self._last_parent = 0
         self._appliers: dict[type[Row], Callable[[Row], None]] = {
@@ -103,6 +113,7 @@ class Orders:
             CancelIntended: self._cancel_intended,
             CancelAnswered: self._cancel_answered,
             ForeignOrder: self._foreign,
+            Checkpoint: self._checkpoint,
             BalancesSet: self._balances,
         }
 
@@ -151,7 +162,7 @@ class Orders:
         assert isinstance(row, ParentPlaced)
         assert row.parent not in self.parents, f"parent {row.parent} placed twice"
         parent = self.parents[row.parent] = self.working[row.parent] = Parent(row)
-        self.by_account.setdefault(row.intent.account, []).append(parent)
+        self.by_account.setdefault(row.intent.account, {})[parent.id] = parent
         self.by_client[row.intent.account, row.intent.client_order_id] = parent.id
         if keys.is_base36(row.parent):
             self._last_parent = max(self._last_parent, int(row.parent, 36))
@@ -182,6 +193,7 @@ class Orders:
             parent.ended = row
             parent.learned(row.at_ns)
             self.working.pop(parent.id, None)
+            self.past[parent.id] = parent
 
     # --------------------------------------------------------------------- children
 
@@ -249,7 +261,7 @@ class Orders:
         trade = (row.venue, row.account, row.symbol, row.trade_id)
         if trade in self.fills:
             return
-        self.fills.add(trade)
+        self.fills[trade] = (row.at_ns, row.parent)
         child = self.children.get(row.key) if row.key else None
         if child is None:
             if row.key:
@@ -285,7 +297,7 @@ class Orders:
             self._breach(row, row.trade_id, None, "no such trade")
             return
         if row.whole:
-            self.fills.discard(trade)
+            del self.fills[trade]
         child = self.children.get(row.key) if row.key else None
         if child is None:
             order = (row.venue, row.account, row.symbol, row.venue_order_id)
@@ -335,10 +347,68 @@ class Orders:
             self.foreign[order] = row
         else:
             self.foreign.pop(order, None)
+            if order not in self.orphans:
+                self.claimed.pop(order, None)
 
     def _balances(self, row: Row) -> None:
         assert isinstance(row, BalancesSet)
         self.balances_ns[row.venue, row.account] = row.at_ns
+
+    # --------------------------------------------------------------------- what is let go of
+
+    def may_forget(self, parent: Parent) -> bool:
+        """Whether a `Checkpoint` may name it: it has ended, and nothing of it is in doubt."""
+        if parent.ended is None or not parent.can_end:
+            return False
+        return not self.claimed or not any(c.key in self.claimed.values() for c in parent.children)
+
+    def _checkpoint(self, row: Row) -> None:
+        assert isinstance(row, Checkpoint)
+        for name in row.parents:
+            parent = self.parents.get(name)
+            if parent is None or not self.may_forget(parent):
+                self._breach(row, name, None, "cannot be forgotten")
+            else:
+                self._forget(parent)
+        self.trades_before_ns = max(self.trades_before_ns, row.trades_before_ns)
+        # What no order explains is kept for as long as it may turn out to be a nameless one's.
+        for order in [order for order, fills in self.orphans.items() if self._stale(order, fills)]:
+            del self.orphans[order]
+        waiting = {
+            (*order[:3], fill.trade_id) for order, fills in self.orphans.items() for fill in fills
+        }
+        stale = [
+            trade
+            for trade, parent in self._old_trades()
+            if parent not in self.parents and trade not in waiting
+        ]
+        for trade in stale:
+            del self.fills[trade]
+
+    def _old_trades(self) -> Iterator[tuple[FillId, str]]:
+        for trade, (at_ns, parent) in self.fills.items():
+            if at_ns < self.trades_before_ns:
+                yield trade, parent
+
+    def _stale(self, order: VenueOrder, fills: list[Filled]) -> bool:
+        if order in self.claimed or order[:3] in self.nameless:
+            return False
+        return all(fill.at_ns < self.trades_before_ns for fill in fills)
+
+    def _forget(self, parent: Parent) -> None:
+        self.forgotten += 1
+        del self.parents[parent.id], self.past[parent.id]
+        intent = parent.intent
+        del self.by_account[intent.account][parent.id]
+        if self.by_client.get((intent.account, intent.client_order_id)) == parent.id:
+            del self.by_client[intent.account, intent.client_order_id]
+        for child in parent.children:
+            del self.children[child.key]
+            self.touched.pop(child.key, None)
+            for order_id in (child.venue_order_id, *child.other_ids):
+                order = (child.venue, child.account, child.symbol, order_id)
+                if self.by_venue_id.get(order) == child.key:
+                    del self.by_venue_id[order]
 
     # --------------------------------------------------------------------- how it is kept
 
@@ -394,9 +464,10 @@ class Orders:
         self.by_venue_id[order] = child.key
         if not child.venue_order_id:
             child.venue_order_id = order_id
+        elif order_id not in child.other_ids:
+            child.other_ids += (order_id,)
         self._no_longer_nameless(child)
-        self.foreign.pop(order, None)
-        if order in self.orphans:  # seen before anyone could tell whose it was
+        if order in self.orphans or order in self.foreign:  # before anyone could tell whose it was
             self.claimed[order] = child.key
 
     def _no_longer_nameless(self, child: Child) -> None:
@@ -428,13 +499,15 @@ class Orders:
             "parents": {name: _dump_parent(parent) for name, parent in self.parents.items()},
             "by_client": sorted((*both, name) for both, name in self.by_client.items()),
             "by_venue_id": sorted((*order, key) for order, key in self.by_venue_id.items()),
-            "fills": sorted(self.fills),
+            "fills": sorted((*trade, *booked) for trade, booked in self.fills.items()),
             "orphans": sorted(
                 (*order, fill.trade_id) for order, fills in self.orphans.items() for fill in fills
             ),
             "foreign": {"|".join(order): row for order, row in self.foreign.items()},
             "balances_ns": sorted((*both, at) for both, at in self.balances_ns.items()),
             "breaches": [tuple(breach) for breach in self.breaches],
+            "last_parent": self._last_parent,
+            "forgotten": [self.forgotten, self.trades_before_ns],
         }
         text: Final = msgspec.json.encode(state, order="deterministic", enc_hook=str)
         return hashlib.sha256(text).hexdigest()
@@ -448,6 +521,7 @@ class Orders:
                 _check_child(self, child)
             assert total == parent.filled, f"{parent.id}: its children traded {total}"
             assert (parent.id in self.working) == (parent.ended is None), parent.id
+            assert (parent.id in self.past) == (parent.ended is not None), parent.id
         assert sum(len(parent.children) for parent in self.parents.values()) == len(self.children)
 
 

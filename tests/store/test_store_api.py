@@ -111,7 +111,7 @@ def test_whatever_became_of_an_order_both_answer_alike(url, seed):
         await feed(Rows(rows), url)
         store = QueryStore(url)
         for account in ACCOUNTS:
-            memory = [views.order(one) for one in reversed(orders.by_account[account])]
+            memory = [views.order(one) for one in reversed(orders.by_account[account].values())]
             lines = (await store.orders(account, limit=500)).lines
             found = [await stored.one(store, account, line.id, "id") for line in lines]
             assert [views.order(one) for one in found] == memory
