@@ -200,11 +200,12 @@ class Core:
         return ""
 
     def free(self, venue: str, account: str, asset: str) -> Decimal | None:
-        """What is there and not reserved; None while its balances are not known."""
+        """What is there, not reserved and not held by others' orders; None while not known."""
         have = self.ledger.balance(venue, account, asset)
         if have is None:
             return None
-        return max(Decimal(0), have - self.risk.reserved(venue, account, asset))
+        kept = self.risk.reserved(venue, account, asset) + self.risk.locked(venue, account, asset)
+        return max(Decimal(0), have - kept)
 
     def instrument(self, venue: str, pair: Pair) -> Instrument | None:
         """How `venue` lists `pair`."""

@@ -309,7 +309,8 @@ class _Intake:
         known = self.orders.foreign.get((self.venue, self.account, symbol, report.venue_order_id))
         is_open = report.state is OrderState.OPEN
         instrument = report.instrument
-        qty = known.qty if known and report.qty is None else _qty(instrument, report.qty)
+        left = None if report.qty is None else max(0, report.qty - (report.cum_qty or 0))
+        qty = known.qty if known and left is None else _qty(instrument, left)
         px = known.px if known and report.px is None else _px(instrument, report.px)
         if (known is None and not is_open) or (
             known is not None and is_open and (known.qty, known.px) == (qty, px)

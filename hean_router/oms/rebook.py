@@ -25,13 +25,17 @@ FeesOf: TypeAlias = Callable[[str, str, str], Fees | None]
 def claims(orders: Orders, now_ns: int) -> list[Row]:
     """Trades of nobody's that a venue's order id has shown to be an order's: booked again as such.
 
-    So whoever counts by order, parent or strategy counts them there, and not only this package.
+    And what was taken for somebody else's order, and is ours, is no longer counted as foreign.
+
+    Whoever counts by order, parent or strategy counts them there, and not only this package.
     """
     rows: list[Row] = []
     for (venue, account, symbol, order_id), key in orders.claimed.items():
         child = orders.children.get(key)
         if child is None:
             continue
+        if (stranger := orders.foreign.get((venue, account, symbol, order_id))) is not None:
+            rows.append(structs.replace(stranger, at_ns=now_ns, open=False))
         for fill in orders.orphans.get((venue, account, symbol, order_id), ()):
             in_balances = _in_balances(orders, fill)
             rows.append(_undone(fill, fill.qty, fill.fee, "claimed", now_ns, in_balances))

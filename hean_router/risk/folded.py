@@ -26,6 +26,7 @@ from hean_router.domain.record import (
     ChildWithdrawn,
     Filled,
     FillUndone,
+    ForeignOrder,
     ParentEnded,
     ParentPlaced,
     RiskSet,
@@ -177,6 +178,10 @@ class Folded:
         self.at_venue: dict[str, dict[tuple[str, str], Cell]] = {}
         self.reserved_usd = ZERO
         self.reserved: dict[tuple[str, str, str], Decimal] = {}  # by venue, account, asset
+        # Open orders that are not ours, by venue, account, symbol and the venue's id; and what they
+        # hold of each asset there.
+        self.foreign: dict[tuple[str, str, str, str], ForeignOrder] = {}
+        self.locked: dict[tuple[str, str, str], Decimal] = {}
         self.live_total = 0
         self.live_account: dict[str, int] = {}
         self.live_venue: dict[str, int] = {}
@@ -198,6 +203,7 @@ class Folded:
             ChildReported: self._reported,
             Filled: self._filled,
             FillUndone: self._taken_back,
+            ForeignOrder: self._foreign,
             BalancesSet: self._counted,
             RiskSet: self._set,
         }
@@ -382,6 +388,34 @@ class Folded:
             # A venue's later word may be larger, never smaller.
             child.cum = told if child.cum is None else max(told, child.cum)
             self._hold(child, max(ZERO, child.cum - child.filled))
+
+    def _foreign(self, row: ForeignOrder) -> None:
+        """Somebody else's order on our account: all of it may become our position, its money too.
+
+        One without side or quantity cannot be counted; every venue tells both of what is open.
+        """
+        where = (row.venue, row.account, row.symbol, row.venue_order_id)
+        if (known := self.foreign.pop(where, None)) is not None:
+            self._others(known, -1)
+        if row.open and row.side is not None and row.qty:
+            self.foreign[where] = row
+            self._others(row, 1)
+
+    def _others(self, row: ForeignOrder, sign: int) -> None:
+        assert row.side is not None, "only what has a side is counted"
+        assert row.qty is not None, "only what has a quantity is counted"
+        qty = sign * row.qty
+        symbol, pair = self.pair(row.symbol)
+        self.cell(row.account, symbol).open(row.side, qty)
+        self.venue_cell(row.venue, row.account, symbol).open(row.side, qty)
+        asset, amount = pair.base, qty
+        if row.side is Side.BUY:
+            asset, amount = pair.quote, qty * (row.px or ZERO)
+        at = (row.venue, row.account, asset)
+        if left := self.locked.get(at, ZERO) + amount:
+            self.locked[at] = left
+        else:
+            self.locked.pop(at, None)
 
     def _counted(self, row: BalancesSet) -> None:
         """The venue's totals hold whatever fills were missing: those reserves are spent."""

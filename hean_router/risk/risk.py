@@ -119,6 +119,10 @@ class Risk:
         """What live and unsettled children may still take of that asset there, fees in."""
         return self._folded.reserved.get((venue, account, asset), ZERO)
 
+    def locked(self, venue: str, account: str, asset: str) -> Decimal:
+        """What open orders that are not ours hold of that asset there."""
+        return self._folded.locked.get((venue, account, asset), ZERO)
+
     def reserved_total(self) -> Decimal:
         """Σ worst cases of parents that have not ended, less what filled; 0 when none lives."""
         return self._folded.reserved_usd
@@ -154,6 +158,7 @@ class Risk:
                 sorted((key, one.live, plain(one.hold)) for key, one in of.children.items()),
                 sorted((*key, plain(left)) for key, left in of.reserved.items() if left),
                 plain(of.reserved_usd),
+                sorted((*key, plain(left)) for key, left in of.locked.items()),
             ]
         )
         return hashlib.sha256(text).hexdigest()[:32]

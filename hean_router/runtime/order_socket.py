@@ -30,6 +30,9 @@ READY_S = 15.0  # login and subscriptions must be answered within
 CLOSE_S = 2.0
 LOOK_S = 0.5  # how often timers are looked at
 FRAME_MAX = 16 << 20  # bytes
+# Whatever we write is answered, and within milliseconds.  A line on which nothing has come for so
+# long after that may be dead without anybody having said so: what matters goes another way.
+OVERDUE_NS = SECOND
 _UNREADABLE = (MalformedFrame, MsgspecError, ValueError, KeyError)
 
 # What a connection heard: its events, and when.  Empty events with a text: it could not be read.
@@ -68,6 +71,7 @@ class OrderConnection:
         self._frames = counter(frames)
         self._life_ns = life_ns
         self._opened_ns = self._heard_ns = self._pinged_ns = 0
+        self._asked_ns = 0  # the first write since anything was heard; 0: none
         self._drop = ""
         self._ws: ClientConnection | None = None
 
@@ -120,7 +124,7 @@ class OrderConnection:
         try:
             while not self._drop:
                 data = await ws.recv(decode=False)
-                self._heard_ns = self._clock()
+                self._heard_ns, self._asked_ns = self._clock(), 0
                 try:
                     events = list(decode(data))
                 except _UNREADABLE as fault:
@@ -159,7 +163,13 @@ class OrderConnection:
             and ws is not None
             and not ws.paused
             and ws.protocol.state is State.OPEN
+            and not self.overdue
         )
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it owes us an answer for so long that it may be dead."""
+        return self._asked_ns != 0 and self._clock() - self._asked_ns > OVERDUE_NS
 
     @property
     def room(self) -> int:
@@ -188,6 +198,7 @@ class OrderConnection:
             ws.protocol.send_binary(frame.data)
         else:
             ws.protocol.send_text(frame.data)
+        self._asked_ns = self._asked_ns or self._clock()
         # From here on bytes may have left.
         try:
             ws.send_data()
