@@ -360,6 +360,8 @@ class Orders:
         """Whether a `Checkpoint` may name it: it has ended, and nothing of it is in doubt."""
         if parent.ended is None or not parent.can_end:
             return False
+        if any(child.inferred for child in parent.children):
+            return False  # the real trades may still come, and take their place
         return not self.claimed or not any(c.key in self.claimed.values() for c in parent.children)
 
     def _checkpoint(self, row: Row) -> None:
