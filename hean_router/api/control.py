@@ -24,6 +24,7 @@ from hean_router.api.schemas import (
     KeysOut,
     ReasonIn,
     RiskOut,
+    StandingOut,
     StartIn,
     StopIn,
     StrategiesOut,
@@ -91,6 +92,30 @@ async def reset(body: ReasonBody, key: Key, desk: DeskIn) -> Response:
     """Trade again."""
     desk.trading.reset(body.reason, key.key_id)
     return answer(_risk(desk, key.account))
+
+
+@routes.add("GET", "/v1/health", "read", StandingOut)
+async def get_health(key: Key, desk: DeskIn, account: AccountAsked = None) -> Response:
+    """Everything that keeps orders back now: what, where, why, since when, what lifts it."""
+    whose, told = account_of(key, account), desk.trading.health()
+    return answer(
+        {
+            "ready": told["ready"],
+            "journal_sync": told["journal"]["sync"],
+            "shut": [
+                {
+                    "what": one["what"],
+                    "where": one["where"],
+                    "why": one["why"],
+                    "since": time_out(one["since_ns"]) if one["since_ns"] else None,
+                    "lifted_by": one["lifted_by"],
+                }
+                for one in told["shut"]
+                if one["account"] in {"", whose}
+            ],
+            "loop": told["loop"],
+        }
+    )
 
 
 # ------------------------------------------------------------------------- strategies

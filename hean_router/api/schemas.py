@@ -418,6 +418,32 @@ class RiskOut(Out):
     limits: list[LimitOut]
 
 
+class ShutOut(Out):
+    """One thing that keeps orders back: what, where, why, since when, and what lifts it."""
+
+    what: Literal["gate", "desk", "book", "risk", "journal", "invariant"]
+    where: str
+    why: str
+    since: Moment | None
+    lifted_by: str
+
+
+class StallsOut(Out):
+    """How often the process stood still for 250 ms or more, and the longest."""
+
+    stalls: int
+    worst_ms: int
+
+
+class StandingOut(Out):
+    """How the router stands for this account: everything that is shut, what is wide first."""
+
+    ready: bool
+    journal_sync: str
+    shut: list[ShutOut]
+    loop: StallsOut
+
+
 class PositionOut(Out):
     """A position by average cost; fees apart."""
 

@@ -15,6 +15,7 @@ from hean_router.cli.tables import (
     KPIS,
     LIMITS,
     POSITIONS,
+    SHUT,
     STRATEGIES,
     Column,
     number,
@@ -292,6 +293,23 @@ def risk(state: Path | None, as_json: bool) -> None:
         why = f": {found['reason']} ({found['by']})" if found["reason"] else ""
         say(f"{found['state']}{why}")
         show(found["limits"], LIMITS)
+
+    with_client(state, as_json, work)
+
+
+def health(state: Path | None, as_json: bool) -> None:
+    """Everything that is shut: what, where, why, since when, what lifts it."""
+
+    def work(client: Client) -> None:
+        found = client.standing()
+        if as_json:
+            emit(found)
+            return
+        say("orders are taken" if found["ready"] else "no orders are taken now")
+        if found["shut"]:
+            show(found["shut"], SHUT)
+        else:
+            say("nothing is shut")
 
     with_client(state, as_json, work)
 

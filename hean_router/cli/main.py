@@ -498,6 +498,14 @@ def risk(state: StateOption = None, as_json: JsonFlag = False) -> None:
     desk.risk(state, as_json)
 
 
+@app.command(epilog="Example: hean health")
+def health(state: StateOption = None, as_json: JsonFlag = False) -> None:
+    """What is shut: what it is, where, why, since when, and what lifts it."""
+    from hean_router.cli import desk
+
+    desk.health(state, as_json)
+
+
 @app.command(epilog='Example: hean kill "prices look wrong"')
 def kill(
     reason: Annotated[str, typer.Argument(help="Why; it is written down.")],

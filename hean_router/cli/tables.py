@@ -145,6 +145,13 @@ KPIS: tuple[Column, ...] = (
     ("samples", "samples", exact),
     ("note", "note", word),
 )
+SHUT: tuple[Column, ...] = (
+    ("what", "what", word),
+    ("where", "where", word),
+    ("why", "why", word),
+    ("since", "since", word),
+    ("lifted_by", "lifted by", word),
+)
 KEYS: tuple[Column, ...] = (
     ("id", "id", word),
     ("account", "account", word),

@@ -275,8 +275,12 @@ class Client(_Base):
         return str(self.call(Call(method="GET", path="/metrics", as_text=True)))
 
     def health(self) -> Any:
-        """What stands and what is shut, and why."""
+        """Whether the process answers, and is ready."""
         return self.call(calls.get("/health"))
+
+    def standing(self) -> Any:
+        """Everything that is shut: what, where, why, since when, what lifts it."""
+        return self.call(calls.get("/v1/health"))
 
     def ready(self) -> bool:
         """Whether orders are taken."""
@@ -471,8 +475,12 @@ class AsyncClient(_Base):
         return str(await self.call(Call(method="GET", path="/metrics", as_text=True)))
 
     async def health(self) -> Any:
-        """What stands and what is shut, and why."""
+        """Whether the process answers, and is ready."""
         return await self.call(calls.get("/health"))
+
+    async def standing(self) -> Any:
+        """Everything that is shut: what, where, why, since when, what lifts it."""
+        return await self.call(calls.get("/v1/health"))
 
     async def ready(self) -> bool:
         """Whether orders are taken."""

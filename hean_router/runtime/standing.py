@@ -1,14 +1,15 @@
 """How a running router stands: for what is shut, what it is, why, since when, what lifts it."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
+from hean_router.audit import Watch
+from hean_router.engine import Engine
+from hean_router.gate import Gate
 from hean_router.oms import ChildStatus
-
-if TYPE_CHECKING:
-    from hean_router.runtime.trading import Trading
+from hean_router.runtime.market import Market
 
 BY_RESET = "a person, once the cause is known: POST /v1/risk/reset"
 BY_DISK = "by itself, once the state folder takes rows again"
@@ -17,11 +18,41 @@ BY_BOOK = "by itself, once the book is whole again"
 EVERYWHERE = "everywhere"
 
 
+class Sync(Protocol):
+    """A journal, as far as it is told of."""
+
+    sync: str
+
+
+class Running(Protocol):
+    """A running router, as far as it is told of here: `runtime.trading.Trading`."""
+
+    engine: Engine
+    gate: Gate
+    watch: Watch
+    market: Market
+    journal_why: str
+    journal_since_ns: int
+    lost: str
+    stalls: int
+    stood_ns: int
+
+    @property
+    def journal(self) -> Sync:
+        """The journal."""
+        ...
+
+    def ready(self) -> str:
+        """Why orders cannot be taken now."""
+        ...
+
+
 class ShutLine(Struct, frozen=True, kw_only=True):
     """One thing that is shut.
 
     `what` is gate, desk, book, risk, journal or invariant; `where` a venue and account, a venue and
-    symbol, or everywhere; `since_ns` our clock, 0 where it is not known.
+    symbol, or everywhere; `account` the one that it concerns, if it is not all; `since_ns` our
+    clock, 0 where it is not known.
     """
 
     what: str
@@ -29,15 +60,16 @@ class ShutLine(Struct, frozen=True, kw_only=True):
     why: str
     since_ns: int
     lifted_by: str
+    account: str = ""
 
 
-def shut(trading: "Trading") -> list[ShutLine]:
+def shut(trading: Running) -> list[ShutLine]:
     """Everything that keeps orders back now; what is wide first."""
     found = [*_process(trading), *_gate(trading), *_books(trading)]
     return sorted(found, key=lambda one: (one.where != EVERYWHERE, one.what, one.where))
 
 
-def _process(trading: "Trading") -> Iterator[ShutLine]:
+def _process(trading: Running) -> Iterator[ShutLine]:
     risk = trading.engine.core.risk
     if risk.state != "normal":
         yield ShutLine(
@@ -62,10 +94,11 @@ def _process(trading: "Trading") -> Iterator[ShutLine]:
             why=why,
             since_ns=0,
             lifted_by=BY_RESET,
+            account=account,
         )
 
 
-def _gate(trading: "Trading") -> Iterator[ShutLine]:
+def _gate(trading: Running) -> Iterator[ShutLine]:
     told = set()
     for one in trading.gate.reasons():
         told.add(one.scope)
@@ -75,6 +108,7 @@ def _gate(trading: "Trading") -> Iterator[ShutLine]:
             why=one.why,
             since_ns=one.since_ns,
             lifted_by=one.lifted_by,
+            account=one.scope[1],
         )
     for (venue, account), health in trading.engine.core.desks.items():
         if health.why and (venue, account) not in told:
@@ -84,10 +118,11 @@ def _gate(trading: "Trading") -> Iterator[ShutLine]:
                 why=health.why,
                 since_ns=0,
                 lifted_by=BY_VENUE,
+                account=account,
             )
 
 
-def _books(trading: "Trading") -> Iterator[ShutLine]:
+def _books(trading: Running) -> Iterator[ShutLine]:
     for seat in trading.market.seats():
         if seat.live is None:
             of = seat.instrument
@@ -104,7 +139,7 @@ def _where(venue: str, account: str) -> str:
     return f"{venue} {account}".strip() or EVERYWHERE
 
 
-def health(trading: "Trading") -> dict[str, Any]:
+def health(trading: Running) -> dict[str, Any]:
     """What stands and what is shut, and why."""
     core = trading.engine.core
     live = core.oms.live.values()
@@ -127,6 +162,7 @@ def health(trading: "Trading") -> dict[str, Any]:
                 "why": one.why,
                 "since_ns": one.since_ns,
                 "lifted_by": one.lifted_by,
+                "account": one.account,
             }
             for one in shut(trading)
         ],

@@ -6,7 +6,7 @@ from decimal import Decimal
 import orjson
 import pytest
 
-from hean_router.api.schemas import OrderOut, OrdersOut, PreviewOut
+from hean_router.api.schemas import OrderOut, OrdersOut, PreviewOut, StandingOut
 from tests.api.house import PAIRS, in_house, order
 
 TERMINAL = {"filled", "canceled", "rejected", "expired"}
@@ -286,5 +286,28 @@ def test_the_way_through_the_face_is_short():
         assert {one["status"] for one in sent if "status" in one} == {201}
         assert sorted(took)[len(took) // 2] < 3_000_000, "three times what a quiet machine needs"
         print("overhead p50", sorted(took)[len(took) // 2] / 1e3, "us")
+
+    in_house(test)
+
+
+def test_health_says_of_each_thing_that_is_shut_why_since_when_and_what_lifts_it():
+    async def test(house):
+        async with house.client(house.key()) as http:
+            found = (await http.get("/v1/health")).json()
+            StandingOut.model_validate(found)
+            assert found["ready"] is True
+            assert found["shut"] == []
+            house.trading.kill("prices look wrong", "me")
+            house.trading.gate.shut(("alpha", "main"), "reconciling", house.clock())
+            house.trading.gate.shut(("alpha", "other"), "not yours", house.clock())
+            found = (await http.get("/v1/health")).json()
+            StandingOut.model_validate(found)
+            lines = {(one["what"], one["where"]): one for one in found["shut"]}
+            assert lines["risk", "everywhere"]["why"] == "halted: prices look wrong"
+            assert "reset" in lines["risk", "everywhere"]["lifted_by"]
+            assert lines["gate", "alpha main"]["since"].endswith("Z")
+            assert "by itself" in lines["gate", "alpha main"]["lifted_by"]
+            assert "not yours" not in str(found), "what another account's are is its own"
+            assert found["shut"][0]["where"] == "everywhere", "what is wide comes first"
 
     in_house(test)

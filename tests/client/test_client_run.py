@@ -224,7 +224,7 @@ def test_every_route_is_reached_by_a_method(house, monkeypatch):
             "keys": (), "revoke_key": ("X",), "make_key": ("X", []), "book": ("X",),
             "exposure": (), "positions": (), "balances": (), "kpis": (), "start": ("X",),
             "stop": ("X",), "kill": ("X",), "reset": ("X",), "health": (), "ready": (),
-            "metrics": (),
+            "metrics": (), "standing": (),
         }.items():  # fmt: skip
             getattr(client, name)(*args)
     routes = {
