@@ -68,26 +68,25 @@ class Witness:
         began_s = 0.0
         try:
             async with self._moved_in(journal, *args, **options) as office:
-                looking = asyncio.create_task(self._look())
                 try:
                     yield office
                 finally:
-                    looking.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await looking
                     began_s = loop.time()
         finally:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
             logging.getLogger().removeHandler(self._log)
         self._ended(journal, loop.time() - began_s)
 
     def attach(self, office: Any) -> None:
         """Look at this life of the router."""
         self.life, trading = office, office.trading
-        publish, sent, make_key = trading._publish, trading._sent, trading.make_key
+        written, sent, make_key = trading._written, trading._sent, trading.make_key
 
-        def published(rows):
-            self.committed(rows)
-            publish(rows)  # after it somebody may go on by these rows
+        def kept(rows, seq):
+            self.committed(rows, seq)
+            written(rows, seq)
 
         def left(event, tick_ns):
             self._left(event.key)
@@ -98,7 +97,13 @@ class Witness:
             self.faces.secrets.add(token)
             return key_id, token
 
-        trading._publish, trading._sent, trading.make_key = published, left, made
+        def changed(change):
+            view = office.router.market.book(change.instrument.pair)
+            self.books.only_live(view, [one.source for one in view._members], office.clock())
+
+        trading._written, trading._sent, trading.make_key = kept, left, made
+        office.router.market.on_change.append(changed)
+        self._looking = asyncio.get_running_loop().create_task(self._look())
 
     def _left(self, key: str) -> None:
         if (child := self.rows.facts.children.get(key)) is not None:
@@ -126,11 +131,13 @@ class Witness:
         for seq, row in journal.rows(self._read):
             self._take(seq, row)
 
-    def committed(self, rows: Any) -> None:
+    def committed(self, rows: Any, last: int) -> None:
         """Rows that were written this moment: the books are as the decision saw them."""
-        for row in rows:
-            self._take(self._read + 1, row)
+        for seq, row in enumerate(rows, last - len(rows) + 1):
+            self._take(seq, row)
         self.rows.decisions.committed(rows)
+        engine = self.home.engine
+        self.broken += self.rows.agree(rows, engine.oms, engine.risk, engine.ledger)
         now_ns = self.life.clock()
         for row in rows:
             if isinstance(row, ParentPlaced) and row.at_ns == now_ns:

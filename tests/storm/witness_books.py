@@ -9,6 +9,7 @@ from hean_router.domain.instrument import Side
 
 DEPTH = 6  # every venue's book proves ten
 KEPT = 4_000  # moments of each listing
+LOOKS = 2  # a frame that was lost is noticed by the next one
 
 
 class Oracle:
@@ -17,7 +18,7 @@ class Oracle:
     def __init__(self, home: Any, findings: Findings) -> None:
         self.home, self.findings, self.counts = home, findings, findings.counts
         self.moments: dict[tuple[str, str], OrderedDict[Any, None]] = {}
-        self._odd: dict[tuple[str, str], int] = {}  # book version that was none of the venue's
+        self._odd: dict[tuple[str, str], int] = {}  # looks, one after another
 
     def listen(self) -> None:
         """From now on, for as long as the venues last."""
@@ -65,7 +66,7 @@ class Oracle:
             )
             if ours in self.moments[place]:
                 self._odd.pop(place, None)
-            elif self._odd.get(place) == live.version:  # twice, with no message between
+            elif self._odd.get(place, 0) >= LOOKS:
                 self.findings.tell(
                     Broken(
                         invariant="I28",
@@ -76,4 +77,4 @@ class Oracle:
                     )
                 )
             else:
-                self._odd[place] = live.version
+                self._odd[place] = self._odd.get(place, 0) + 1
