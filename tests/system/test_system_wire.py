@@ -265,7 +265,7 @@ def test_no_wire_loses_or_doubles_an_order(tmp_path):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [51, 52, 53])
 def test_minutes_of_bad_wires_lose_nothing(seed, tmp_path):
-    """Whatever a network does, three things at a time, while six callers trade."""
+    """Whatever a network does, two things at a time, while six callers trade."""
 
     async def main(rig: WiredRig) -> tuple[Dice, Ordered, dict[str, Any]]:
         assert rig.wires is not None

@@ -50,7 +50,7 @@ class Dice:
         self.thrown: Counter[str] = Counter()
         self.hits: Counter[str] = Counter()
 
-    async def throw(self, seconds: float, at_once: int = 3) -> None:
+    async def throw(self, seconds: float, at_once: int = 2) -> None:
         """For so long; then nothing holds any more."""
         try:
             async with asyncio.timeout(seconds):
@@ -62,7 +62,7 @@ class Dice:
 
     async def _one_after_another(self) -> None:
         while True:
-            await asyncio.sleep(self.rng.uniform(0.2, 3))
+            await asyncio.sleep(self.rng.uniform(0.5, 4))
             (kind,) = self.rng.choices(list(KINDS), list(KINDS.values()))
             await self._strike(kind, self.rng.choice(VENUES))
 
@@ -74,6 +74,8 @@ class Dice:
             return
         words, seconds = self._rule(kind, venue)
         rule = self.wires.strike(**words)
+        if kind == "refused":  # nobody knocks who is in
+            self.wires.ask("reset", where=f"{venue} *")
         await asyncio.sleep(seconds)
         self.hits[kind] += self.wires.struck(rule) > 0
         self.wires.lift(rule)
