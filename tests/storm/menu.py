@@ -127,6 +127,8 @@ class Sky:
         private, now_ns = self.private(venue), self.clock_ns(venue)
         server, done = self.home.venues[venue].server, 0
         for account, order in orders:
+            # What each venue's words want to know of an end of its own.
+            order.note |= {"was": order.client_id, "cancelSource": "20", "reason": "By the venue"}
             outcome = private.desk.cancel(account, order, now_ns)
             done += outcome.refusal is None
             if told:

@@ -111,8 +111,10 @@ async def weather(world: World, plan: Plan, folder: Path) -> Outcome:
         sky.began_s = asyncio.get_running_loop().time()
         storm = [asyncio.create_task(_strike(sky, *one)) for one in plan.faults]
         calm = asyncio.create_task(_calm(sky, storm, calm_at_s))
-        while await _life(sky) != "calm":
+        while (how := await _life(sky)) not in {"calm", "failed"}:
             pass
+        if how == "failed":
+            await calm
         await calm
         return await _reckoning(sky, plan, folder)
 
@@ -132,6 +134,7 @@ async def _calm(sky: Sky, storm: list[asyncio.Task[None]], at_s: float) -> None:
         task.cancel()
     for found in await asyncio.gather(*storm, return_exceptions=True):
         if isinstance(found, Exception):
+            sky.ends.put_nowait("failed")
             raise found
     sky.clear_up()
     sky.world.note("sky", "calm")
