@@ -29,9 +29,9 @@ Place: TypeAlias = tuple[str, str]  # venue, account
 Trade: TypeAlias = tuple[str, str, str, str]  # venue, account, symbol, trade id
 Order: TypeAlias = tuple[str, str, str, str]  # venue, account, symbol, the venue's id
 
-TRADES_KEPT = 20_000
+TRADES_KEPT = 5_000
 ORPHANS_KEPT = 2_000
-CLIENTS_KEPT = 50_000
+CLIENTS_KEPT = 5_000
 
 # Lives and ends, as names; of two ends the later in this list stands.
 INTENDED, UNKNOWN, OPEN = "intended", "unknown", "open"
@@ -214,6 +214,14 @@ class Facts:
             child.told = told
         self.recount(child)
 
+    def adopt(self, child: Child, hold: Decimal) -> None:
+        """Count an order that was counted before: from a saved state."""
+        if child.lives:
+            self._live(child, 1)
+        self.recount(child)
+        if child.hold != hold:  # a balance of the venue has it in already
+            self._count(child, child.out, hold, child.low, child.high)
+
     def _live(self, child: Child, by: int) -> None:
         row = child.row
         self.live_total += by
@@ -307,11 +315,7 @@ class Facts:
 
     def filled(self, row: Filled, child: Child | None) -> None:
         """A trade: moves money whoever it belongs to."""
-        trade = (row.venue, row.account, row.symbol, row.trade_id)
-        self.trades.add(trade)
-        self._trades.append(trade)
-        if len(self._trades) > TRADES_KEPT:
-            self.trades.discard(self._trades.popleft())
+        self.remember((row.venue, row.account, row.symbol, row.trade_id))
         self._move(row)
         if (parent := self.parents.get(row.parent)) is not None:
             parent.by_parent = EXACT.add(parent.by_parent, row.qty)
@@ -351,6 +355,17 @@ class Facts:
         parent.by_parent = EXACT.subtract(parent.by_parent, row.qty)
         parent.spent = EXACT.subtract(parent.spent, EXACT.multiply(row.px, row.qty))
         self.recount(child)
+
+    def remember(self, trade: Trade) -> None:
+        """A trade that was booked; the oldest are forgotten."""
+        self.trades.add(trade)
+        self._trades.append(trade)
+        if len(self._trades) > TRADES_KEPT:
+            self.trades.discard(self._trades.popleft())
+
+    def recent_trades(self) -> list[Trade]:
+        """Those that are remembered, oldest first."""
+        return [trade for trade in self._trades if trade in self.trades]
 
     def credit(self, child: Child, row: Filled) -> None:
         """A trade is this order's."""

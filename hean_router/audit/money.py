@@ -24,7 +24,7 @@ class Money(Family):
 
     @checks("I15", "rows")
     def known(self, row: FillUndone) -> bool:
-        """Only what was booked is taken back; of what is older than we remember, nobody can tell."""
+        """Only what was booked is taken back; of what is older nobody can tell."""
         self.counts["I15"] += 1
         trade = (row.venue, row.account, row.symbol, row.trade_id)
         if trade in self.facts.trades or self.facts.remembers_no_more:
