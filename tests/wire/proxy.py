@@ -43,6 +43,7 @@ from random import Random
 from typing import Any
 
 PIECE = 65_536
+_TICK_S = 0.05
 QUEUE = 256  # pieces on their way; more and the sender has to wait
 FAULTS = frozenset({"latency", "rate", "slice", "cut", "reset", "swallow", "pause", "refuse"})
 WAYS = frozenset({"up", "down", "both"})
@@ -156,18 +157,22 @@ class Link:
         await self._put(way, piece, writer)
 
     async def _put(self, way: str, piece: bytes, writer: asyncio.StreamWriter) -> None:
-        """Slowly, where a rule wants it."""
+        """Slowly, for as long as a rule wants it."""
         if not piece:
             return
         slow = next(iter(self._begun(way, piece, "slice", "rate")), None)
-        step = slow.size if slow and slow.fault == "slice" else len(piece)
-        for at in range(0, len(piece), step):
-            part = piece[at : at + step]
-            if slow and slow in self.proxy.rules:
-                rate_s = len(part) / slow.size if slow.fault == "rate" else slow.ms / 1_000
-                await asyncio.sleep(rate_s)
-            writer.write(part)
+        while piece and slow in self.proxy.rules:
+            assert slow is not None, "None is no rule"
+            step, wait_s = slow.size, slow.ms / 1_000
+            if slow.fault == "rate":
+                step = max(1, int(slow.size * _TICK_S))
+                wait_s = min(step, len(piece)) / slow.size
+            await asyncio.sleep(wait_s)
+            writer.write(piece[:step])
             await writer.drain()
+            piece = piece[step:]
+        writer.write(piece)
+        await writer.drain()
 
     def _begun(self, way: str, piece: bytes, *faults: str) -> list[Rule]:
         """The rules of these kinds that hold here now."""
