@@ -7,9 +7,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 NATIVE := $(wildcard $(addprefix hean_router/native/,backend.py Cargo.* src/*.rs core/Cargo.* core/src/*.rs))
 WORKERS ?= 2
+# A part of the tests by folder, such as PICK=tests/oms; all of them without.
+PICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check-all lint types floors storm bench clean lock
+.PHONY: help demo test check-all lint types floors storm evidence soak bench clean lock
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,7 +28,7 @@ demo: $(STAMP)  ## the whole router on four simulated venues: no network, no key
 	$(BIN)/hean demo
 
 test: $(STAMP)  ## every correctness test, at most five minutes
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not storm and not bench and not slow"
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not storm and not bench and not slow" $(PICK)
 
 check-all: lint types floors $(STAMP)  ## what CI runs
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not storm and not bench"
@@ -41,8 +43,15 @@ types: $(STAMP)  ## strict types
 floors: $(STAMP)  ## imports point down
 	$(BIN)/lint-imports
 
-storm: $(STAMP)  ## long runs: a million mutated frames a venue, a day of faults
+storm: $(STAMP)  ## long runs: a thousand seeds, every crash point, 200 kills, days of faults, fuzzing
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m storm --timeout 7200
+	$(BIN)/python -m tests.storm.evidence
+
+evidence: $(STAMP)  ## docs/EVIDENCE.md from the last runs of storms
+	$(BIN)/python -m tests.storm.evidence
+
+soak: $(STAMP)  ## one hour as people run it: does anything rise
+	$(BIN)/python -m tests.soak.soak --minutes 60
 
 bench: $(STAMP)  ## speed, as medians and ratios of one run
 	$(BIN)/python -m pytest -q -s -m bench -p no:xdist --timeout 3600

@@ -41,9 +41,14 @@ def naked_ns(fills):
     return longest
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        *(pytest.param(seed, marks=pytest.mark.storm) for seed in (2, 3, 4, 5)),
+    ],
+)
 def test_ten_minutes_are_flat_and_accounted_for(seed):
     async def main(world):
         pace = Pace(updates_per_s=4, stray_ppm=2_500)

@@ -175,16 +175,22 @@ def accounted(home, asked, least=10):
     return dict(told), len(asked), placed, len(rows)
 
 
-@pytest.mark.slow
+# One of each in every check of everything; the hundred days of test_weather are what runs there.
+def few(first, *rest):
+    """The first in `make check-all`, the others in `make storm`."""
+    late = [pytest.param(one, marks=pytest.mark.storm) for one in rest]
+    return [pytest.param(first, marks=pytest.mark.slow), *late]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("seed", few(*range(1, 7)))
 def test_a_storm_with_deaths_in_it_ends_and_adds_up(seed):
     told, asked, *_ = virtual.run(lambda world: storm(world, seed), seed).value
     assert asked > 20
     assert not set(told) - TOLD, told
 
 
-@pytest.mark.slow
+@pytest.mark.storm
 @pytest.mark.timeout(600)
 def test_the_same_storm_is_the_same_to_the_last_event():
     first, again = (virtual.run(lambda world: storm(world, 77, lives=2), 77) for _ in range(2))
@@ -192,9 +198,8 @@ def test_the_same_storm_is_the_same_to_the_last_event():
     assert first.value == again.value
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [51, 52, 53])
+@pytest.mark.parametrize("seed", few(51, 52, 53))
 def test_a_storm_on_a_disk_that_is_full_now_and_then_adds_up_as_well(seed):
     journal = Flaky(seed)
     told, asked, *_ = virtual.run(lambda world: storm(world, seed, journal=journal), seed).value
@@ -229,9 +234,8 @@ async def arbitrage_storm(world, seed, *, lives=3, life_s=60):
             return home.engine.crew.strategies["arb"].status()["cycles"], base, told
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("seed", few(1, 3))
 def test_an_arbitrage_in_a_storm_with_deaths_in_it_is_left_flat(seed):
     cycles, base, told = virtual.run(lambda world: arbitrage_storm(world, seed), seed).value
     assert cycles["open"] == 0

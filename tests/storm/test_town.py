@@ -72,7 +72,7 @@ SOMEWHERE = ("gap", "hush", "refuse", "rest", "late", "inside", "restart", "lost
 PLANNED = ("shutdown", "maintenance")
 
 
-@pytest.mark.slow
+@pytest.mark.storm
 @pytest.mark.timeout(900)
 def test_two_hours_of_faults():
     hits = told(11, run_storm(11, 120))
@@ -114,7 +114,7 @@ def test_same_seed_same_trace_in_another_process():
     assert here != run_storm(6, 2).digest
 
 
-@pytest.mark.slow
+@pytest.mark.storm
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [101, 102, 103])
 def test_same_seed_same_trace_over_ten_minutes(seed):

@@ -206,7 +206,7 @@ def test_a_table_of_kinds_is_whole():
     ("seed", "parents"),
     [
         pytest.param(11, 150, marks=[pytest.mark.slow, pytest.mark.timeout(240)]),
-        pytest.param(12, 1_000, marks=[pytest.mark.slow, pytest.mark.timeout(480)]),
+        pytest.param(12, 1_000, marks=[pytest.mark.storm, pytest.mark.timeout(480)]),
         pytest.param(13, 1_000, marks=[pytest.mark.storm]),
         pytest.param(14, 1_000, marks=[pytest.mark.storm]),
     ],
