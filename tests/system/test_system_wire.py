@@ -15,6 +15,7 @@ import pytest
 from hean_router.domain.record import ChildAcked, Filled
 from tests.checker.venue_logs import read_logs
 from tests.system.flow import Crowd, Ordered
+from tests.system.harm import go_on, halt
 from tests.system.rig import collect, mids, refused, until, wind_up
 from tests.system.test_system_kill import FAR
 from tests.wire.dice import Dice
@@ -288,3 +289,40 @@ def test_minutes_of_bad_wires_lose_nothing(seed, tmp_path):
     assert ordered.taken > MINUTES_S, "hardly an order was taken: nothing was tested"
     never = [kind for kind, count in dice.thrown.items() if count > 3 and not dice.hits[kind]]
     assert not never, f"thrown and never struck: {never}"
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(240)
+def test_a_venue_that_stands_still_is_a_dead_peer_and_loses_nothing(tmp_path):
+    """V15 without a proxy: SIGSTOP, so that its system acknowledges and nobody reads."""
+
+    async def main(rig: WiredRig) -> tuple[Story, dict[str, Any]]:
+        async with rig.client() as client:
+            story = Story(rig, client)
+            await rig.ready(client)
+            await story.order("okx", rests=True)
+            halt(rig.sims["okx"])
+            began = time.monotonic()
+            # What it reads when it goes on is past its deadline: the venue must refuse it.
+            story.expected[await story.order("okx")] = ("okx", False)
+
+            async def noticed() -> bool:
+                one = await story.venue("okx")
+                return not one["ready"] and "live" not in one["books"].values()
+
+            await until(noticed, SILENCE_S + SLACK_S, "a dead venue", rig)
+            story.note(f"noticed after {time.monotonic() - began:.1f} s")
+            denied = await refused(story.order("okx"))
+            assert denied.code in DENIED["okx"] | DENIED["binance"], denied
+            story.names.pop()
+            story.expected[await story.order("kraken")] = ("kraken", True)
+            go_on(rig.sims["okx"])
+            await story.all_stand("it goes on")
+            return story, await story.told()
+
+    with WiredRig(tmp_path, seed=42, env=FAR, apart=True) as rig:
+        rig.start_router()
+        story, answers = asyncio.run(main(rig))
+        print(rig.judge(answers))
+        story.check(answers)
+        rig.router.stop()
