@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hean_router import __version__
-from hean_router.cli import db
+from hean_router.cli import audit, db
 from hean_router.cli.output import Exit, ReaderGone, emit, error, fail, say, tell
 from hean_router.domain.errors import CommandError, HeanError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     epilog="Start with: hean demo",
 )
 
+app.add_typer(audit.app)
 app.add_typer(db.app)
 arb = typer.Typer(
     name="arb",

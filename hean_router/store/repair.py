@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from hean_router.domain.errors import CommandError
-from hean_router.domain.record import ChildIntended, Opened, Row
+from hean_router.domain.record import ChildIntended, Opened, ParentPlaced, Row
 from hean_router.store import head_file
 from hean_router.store.carve import Carved, carve
 from hean_router.store.gap import close_off
@@ -69,6 +69,11 @@ class Mended(Struct, frozen=True):
     def kinds(self) -> dict[str, int]:
         """The lost rows that can be read, by kind."""
         return dict(sorted(Counter(one.kind for one in self.lost).items()))
+
+    @property
+    def parents(self) -> list[str]:
+        """Orders that lost rows have placed, by our own ids."""
+        return sorted({one.row.parent for one in self.lost if isinstance(one.row, ParentPlaced)})
 
     @property
     def keys(self) -> list[str]:
