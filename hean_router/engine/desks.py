@@ -47,7 +47,7 @@ class Desks:
     def __init__(self, core: Core) -> None:
         self.core, self.strays, self.holdings = core, Strays(core), Holdings(core)
         # When an order may have left last: by venue and account, and symbol.
-        self._last_ns: dict[tuple[tuple[str, str], str], int] = {}
+        self.last_ns: dict[tuple[tuple[str, str], str], int] = {}
 
     # ------------------------------------------------------------------------- at the start
 
@@ -153,7 +153,7 @@ class Desks:
         settled for longer than any venue's news is late.
         """
         core, since_ns = self.core, dict[str, int]()
-        for (place, symbol), last_ns in self._last_ns.items():
+        for (place, symbol), last_ns in self.last_ns.items():
             if place == (venue, account) and last_ns + core.policy.overlap_ns > core.now_ns:
                 since_ns[symbol] = last_ns
         if core.gap_ns is not None:  # what was ordered since is in no row
@@ -168,7 +168,7 @@ class Desks:
 
     def intended(self, row: ChildIntended) -> None:
         """An order may have left for there then."""
-        self._last_ns[(row.venue, row.account), row.symbol] = row.at_ns
+        self.last_ns[(row.venue, row.account), row.symbol] = row.at_ns
 
     def _shut(self, venue: str, account: str, why: str) -> None:
         self.core.desks[venue, account].why = why
@@ -213,8 +213,9 @@ class Desks:
         core, health = self.core, self.core.desks[venue, account]
         if not health.standing or health.waiting:
             return
-        if health.doubted_ns is not None:  # asked again a moment later, when all is answered
-            health.again_ns = min(health.again_ns, core.now_ns + SECOND)
+        # What is missing now is looked at again a moment later.
+        health.again_ns = min(health.again_ns, core.now_ns + SECOND)
+        if health.doubted_ns is not None:
             return
         unknown = sum(
             child.status is ChildStatus.UNKNOWN and (child.venue, child.account) == (venue, account)
@@ -318,7 +319,7 @@ class Desks:
         core.commands.append(AskDesk(venue=venue, account=account, what="open"))
         busy = {
             symbol: None
-            for (where, symbol), last_ns in self._last_ns.items()
+            for (where, symbol), last_ns in self.last_ns.items()
             if where == place and last_ns >= since_ns
         }
         for child in core.oms.live.values():
