@@ -107,6 +107,7 @@ async def weather(world: World, plan: Plan, folder: Path) -> Outcome:
         disk = Disk(folder / "journal.sqlite3")
         people = People(home, rng, busy_s=plan.busy_s)
         witness = Witness(home)
+        witness.hear(people)
         sky = Sky(world, home, disk, people, Random(f"sky {plan.seed}"), witness)
         sky.began_s = asyncio.get_running_loop().time()
         storm = [asyncio.create_task(_strike(sky, *one)) for one in plan.faults]
