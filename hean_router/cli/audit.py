@@ -280,8 +280,9 @@ def _head(order: Mapping[str, Any]) -> None:
 def _then(story: Mapping[str, Any]) -> None:
     process, risk = story["process"], story["risk"]
     if process:
-        now = {True: ", as now", False: ", not the present one"}
-        same = now.get(story.get("configuration_as_now"), "")  # type: ignore[arg-type]
+        same = ""
+        if "configuration_as_now" in story:
+            same = ", as now" if story["configuration_as_now"] else ", not the present one"
         say(
             f"  by process {process['epoch']} of version {process['version']}, {process['mode']}, "
             f"configuration {process['config_digest']}{same}"
