@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from hean_router.domain.instrument import Side
 from hean_router.domain.limits import Bounds
+from hean_router.domain.parent import Life
 from hean_router.risk import rules
 from hean_router.risk.exact import ZERO, money_up
 from hean_router.risk.exposure import Gauge, Worth, measure, measure_all
@@ -103,9 +104,10 @@ def _single(
     leg: _Leg, view: RiskView, worth: Worth, folded: Folded, scopes: Scopes
 ) -> Decimal | Denied:
     """What can be said of one leg without its exposure: its worst case, or why not."""
-    if denied := rules.state(folded.state, folded.reason, leg.reducing):
-        return denied
     one, bounds = leg.proposed, leg.bounds
+    rests = one.intent.life in {Life.GTC, Life.GTD}
+    if denied := rules.state(folded.state, folded.reason, leg.reducing, rests):
+        return denied
     denied, mid = priced(bounds, leg.symbol, leg.side, one.worst_px, view)
     if denied:
         return denied

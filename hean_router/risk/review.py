@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hean_router.domain.instrument import Side
 from hean_router.domain.limits import Bounds
-from hean_router.domain.order import Approved, ChildOrder
+from hean_router.domain.order import Approved, ChildOrder, Tif
 from hean_router.domain.record import ParentPlaced
 from hean_router.risk import rules
 from hean_router.risk.exact import share_up
@@ -70,7 +70,8 @@ class _Look:
 
 
 def _state(at: _Look) -> Denied | None:
-    return rules.state(at.folded.state, at.folded.reason, at.reducing)
+    rests = at.child.tif is Tif.GTC
+    return rules.state(at.folded.state, at.folded.reason, at.reducing, rests)
 
 
 def _health(at: _Look) -> Denied | None:

@@ -17,10 +17,15 @@ _BPS = Decimal("0.0001")
 MS = 1_000_000
 
 
-def state(now: str, reason: str, reducing: bool) -> Denied | None:
-    """Reduce-only and halted let through what brings a position nearer zero, and nothing else."""
-    if now == "normal" or reducing:
+def state(now: str, reason: str, reducing: bool, rests: bool) -> Denied | None:
+    """Reduce-only and halted let through what brings a position nearer zero, and nothing else.
+
+    Halted, nothing that would rest: whoever pressed the switch wants no order of ours to stand.
+    """
+    if now == "normal" or (reducing and not (rests and now == "halted")):
         return None
+    if reducing:
+        return Denied("risk_halted", f"risk is halted ({reason}): no order may rest")
     return Denied(
         f"risk_{now}", f"risk is {now.replace('_', ' ')} ({reason}): only reducing orders pass"
     )

@@ -1,4 +1,4 @@
-"""Reconciliation of a desk that is open: looks now and then, breaks by name, a gate shut in doubt."""
+"""Reconciliation of a desk that is open: looks, breaks by name, a gate shut in doubt."""
 
 from decimal import Decimal
 
@@ -175,7 +175,7 @@ def test_while_it_is_in_doubt_no_other_gate_is_shut():
 # ------------------------------------------------------------------------- orders, trades
 
 
-def test_a_desk_that_is_open_is_asked_for_orders_once_a_minute_and_for_trades_where_there_were_any():
+def test_an_open_desk_is_asked_for_orders_once_a_minute_and_for_trades_where_there_were_any():
     bench = standing(*past_order())
     bench.taken()
     bench.wait(600)

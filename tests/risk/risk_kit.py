@@ -71,7 +71,7 @@ def want(side, qty, px=None, symbol=BTC, account="main", **fields):
         symbol=symbol,
         side=side,
         kind=OrderKind.LIMIT,
-        life=Life.GTC,
+        life=fields.pop("life", Life.GTC),
         qty=Decimal(str(qty)),
         limit_px=px,
         **fields,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hean_router.domain.parent import Life
 from hean_router.domain.record import (
     BalancesSet,
     ChildAbsent,
@@ -435,7 +436,7 @@ def test_the_kill_switch_latches_over_a_restart():
     assert again.state_hash() == risk.state_hash()
     assert (again.state, again.reason, again.set_by) == ("halted", "five o'clock", "ops")
     assert code(again.admit([want(BUY, 1)], view())) == "risk_halted"
-    assert code(again.admit([want(SELL, 5)], view())) == ""
+    assert code(again.admit([want(SELL, 5, life=Life.IOC)], view())) == ""
     again.apply(RiskSet(at_ns=NOW, state="normal", reason="it was a clock", by="ops"))
     assert code(again.admit([want(BUY, 1)], view())) == ""
 

@@ -6,6 +6,7 @@ import pytest
 
 from hean_router.domain.limits import RiskLimits
 from hean_router.domain.order import Approved, Tif
+from hean_router.domain.parent import Life
 from hean_router.domain.rates import Rate
 from hean_router.risk import Denied, Risk
 from tests.risk.risk_kit import (
@@ -554,9 +555,29 @@ def test_only_what_reduces_passes(state, held, live, asked, passes, why):
     for side, qty in live:
         enter(risk, want(side, qty))
     switch(risk, state, "too hot")
-    verdict = risk.admit([want(*one) for one in asked], view())
+    verdict = risk.admit([want(*one, life=Life.IOC) for one in asked], view())
     assert code(verdict) == ("" if passes else f"risk_{state}"), why
     assert passes or "too hot" in verdict.reason
+
+
+@pytest.mark.parametrize("life", [Life.GTC, Life.GTD])
+def test_no_order_rests_once_the_switch_is_thrown(life):
+    """Whoever threw it wants none of ours to stand; getting out at once is another matter."""
+    risk = Risk(only())
+    hold(risk, 5)
+    expire_ns = NOW + 10**12 if life is Life.GTD else None
+    resting = want(SELL, 5, life=life, expire_ns=expire_ns)
+    switch(risk, "halted")
+    denied = risk.admit([resting], view())
+    assert (code(denied), "may rest" in denied.reason) == ("risk_halted", True)
+    switch(risk, "reduce_only")
+    assert code(risk.admit([resting], view())) == ""
+    of = enter(risk, resting)
+    assert code(risk.review(child(of), of, view())) == ""
+    switch(risk, "halted")
+    assert code(risk.review(child(of), of, view())) == "risk_halted"
+    assert code(risk.review(child(of, tif=Tif.IOC), of, view())) == ""
+    assert code(risk.review(child(of, tif=Tif.FOK), of, view())) == ""
 
 
 def test_children_of_parents_from_before_the_switch():
@@ -564,20 +585,23 @@ def test_children_of_parents_from_before_the_switch():
     hold(risk, 5)
     buying, selling = enter(risk, want(BUY, 4)), enter(risk, want(SELL, 8))
     switch(risk, "halted")
-    assert code(risk.review(child(buying), buying, view())) == "risk_halted"
-    assert code(risk.review(child(selling, qty=6), selling, view())) == "risk_halted"
-    assert code(risk.review(child(selling, qty=5), selling, view())) == ""
-    first = child(selling, qty=3)
-    assert code(risk.review(child(selling, qty=2), selling, view(), [first])) == ""
-    assert code(risk.review(child(selling, qty=3), selling, view(), [first])) == "risk_halted"
+    assert code(risk.review(child(buying, tif=Tif.IOC), buying, view())) == "risk_halted"
+    assert code(risk.review(child(selling, qty=6, tif=Tif.IOC), selling, view())) == "risk_halted"
+    assert code(risk.review(child(selling, qty=5, tif=Tif.IOC), selling, view())) == ""
+    first = child(selling, qty=3, tif=Tif.IOC)
+    assert code(risk.review(child(selling, qty=2, tif=Tif.IOC), selling, view(), [first])) == ""
+    assert (
+        code(risk.review(child(selling, qty=3, tif=Tif.IOC), selling, view(), [first]))
+        == "risk_halted"
+    )
     row = intended(first, selling)
     risk.apply(row)
-    assert code(risk.review(child(selling, qty=3), selling, view())) == "risk_halted"
+    assert code(risk.review(child(selling, qty=3, tif=Tif.IOC), selling, view())) == "risk_halted"
     risk.apply(fill(row, 1))
-    assert code(risk.review(child(selling, qty=2), selling, view())) == ""
+    assert code(risk.review(child(selling, qty=2, tif=Tif.IOC), selling, view())) == ""
     risk.apply(told(row, "CANCELED", 2))  # a fill of 1 is still to come
-    assert code(risk.review(child(selling, qty=3), selling, view())) == ""
-    assert code(risk.review(child(selling, qty=4), selling, view())) == "risk_halted"
+    assert code(risk.review(child(selling, qty=3, tif=Tif.IOC), selling, view())) == ""
+    assert code(risk.review(child(selling, qty=4, tif=Tif.IOC), selling, view())) == "risk_halted"
 
 
 def test_buys_that_are_out_are_not_bought_twice():
@@ -610,7 +634,7 @@ def test_getting_out_needs_no_room():
         code(risk.admit([want(SELL, 5), want(BUY, 50, symbol=ETH)], view())) == "limit_net_exposure"
     )
     switch(risk, "halted")
-    assert code(risk.admit([want(SELL, 5)], view())) == ""
+    assert code(risk.admit([want(SELL, 5, life=Life.IOC)], view())) == ""
 
 
 def test_the_defaults_let_an_ordinary_order_through_and_stop_a_slip():
