@@ -170,10 +170,17 @@ def restore(
     """Put a copy in the journal's place; never while a router owns it.
 
     It gets a new installation tag: orders sent after the copy was made are not in it, and no key of
-    theirs must be given again.
+    theirs must be given again.  For the same reason trading is halted until `hean reset`, parents
+    that were being worked are ended, and strategies stopped; a start asks the venues what came of
+    everything since, and takes such orders back.
     """
     from hean_router.store.backup import restore as put_back
+    from hean_router.store.gap import close_off
     from hean_router.store.journal_file import give_new_tag, held
+
+    def renew(fresh: Path) -> None:
+        close_off(fresh, "put back from a copy: what came after it is in no row")
+        tags.append(give_new_tag(fresh, besides=target))
 
     target = _journal(journal, state, config)
     tags: list[str] = []
@@ -184,9 +191,12 @@ def restore(
             target,
             _proved,
             force=force,
-            renew=lambda fresh: tags.append(give_new_tag(fresh, besides=target)),
+            renew=renew,
         )
-    note = "the query store will be rebuilt from it: by itself, or now by `hean db rebuild`"
+    note = (
+        "trading is halted: look at positions and incidents once it runs, then hean reset; "
+        "the query store will be rebuilt from it: by itself, or now by `hean db rebuild`"
+    )
     _told(
         {
             "path": done.path,

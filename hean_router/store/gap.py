@@ -25,6 +25,7 @@ from hean_router.domain.record import (
     StrategySet,
 )
 from hean_router.engine.core import REPAIRED
+from hean_router.store import head_file
 from hean_router.store.journal_file import Journal
 
 BY = "repair"
@@ -61,13 +62,16 @@ class _Standing(Struct):
 def close_off(path: Path, text: str, tags: Iterable[str] = ()) -> None:
     """End the journal at `path` with the rows that say so; orders under `tags` are ours too.
 
-    The caller holds its place.  Raises `JournalError`.
+    For one that is about to be put in another's place: nothing but the file is left under its name.
+    Raises `JournalError`.
     """
     with closing(Journal.open(path)) as journal:
         standing = _Standing()
         for _, row in journal.rows():
             standing.take(row)
         journal.append(list(_rows(standing, text, sorted(set(tags) - standing.tags - {""}))))
+    for suffix in (".lock", head_file.SUFFIX):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _rows(standing: _Standing, text: str, tags: list[str]) -> Iterable[Row]:
