@@ -528,6 +528,38 @@ def test_a_silent_socket_is_dropped_and_replaced(venue):
     play(venue, story)
 
 
+def test_a_dead_socket_swallows_orders_for_a_second_and_no_longer(venue):
+    """Half open: nobody has told either end.  What is written first is of unknown fate; then orders
+    go by REST, though the socket is dropped for its silence only later."""
+
+    async def story(town):
+        await town.ready()
+        conn = town.desk._order_connection()
+        transport = conn._ws.transport
+        (wire,) = [
+            one
+            for one in town.world.net.connections("router", venue)
+            if transport in {one.up.sender, one.down.receiver}
+        ]
+        wire.blackhole()
+        first = town.order()
+        town.desk.place(first)
+        await asyncio.sleep(1.5)
+        assert town.desk._order_connection() is None
+        answer = await town.place(town.order(), 5)
+        assert isinstance(answer, PlaceAnswered), answer
+        assert isinstance(answer.outcome, Accepted), answer
+        town.desk.cancel(town.btc, answer.key, answer.outcome.venue_order_id)
+        (cancelled,) = await town.until(lambda: town.all(CancelAnswered), 5)
+        assert isinstance(cancelled.outcome, Accepted)
+        (swallowed,) = await town.until(lambda: town.all(PlaceAnswered, key=first.order.key))
+        assert isinstance(swallowed.outcome, Unknown)
+        assert first.order.key not in town.placed_at_venue()
+        await town.until(lambda: town.desk._order_connection() is not None, 60)
+
+    play(venue, story)
+
+
 def test_a_listener_that_fails_is_told_of_and_the_desk_starts_anew(venue):
     async def story(town):
         await town.ready()
