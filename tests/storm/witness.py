@@ -71,6 +71,8 @@ class Witness:
                 try:
                     yield office
                 finally:
+                    if not getattr(journal, "dead", False):
+                        self.venues.replays()
                     began_s = loop.time()
         finally:
             self._looking.cancel()
