@@ -424,7 +424,10 @@ what happens (a refusal takes a number too, but is told only in the answer)."""
 
 Row: TypeAlias = Mapping[str, Any]
 History: TypeAlias = Callable[[Row], None]
-"""Writes one row of a venue's history: `seq`, `time_ns`, `account`, `what`, `data` in its terms."""
+"""Writes one row of a venue's history: `seq`, `time_ns`, `account`, `what`, `data` in its terms.
+
+A row whose `what` is `lie` was told and is not so; `lie` says in which way.
+"""
 
 WHAT: Mapping[type, str] = {
     Accepted: "order",

@@ -165,6 +165,8 @@ class Trouble(StrEnum):
     """Maintenance begins: notices on the sockets, REST answers as the venue's do meanwhile."""
     RESUME = "resume"
     """Maintenance ends."""
+    SESSION = "session"
+    """One connection has lived for as long as the venue lets it; told before, where it is."""
     INSIDE = "inside"
     """The next book asked for by REST falls inside the id range of a stream's event (Binance; it
     also happens by itself)."""

@@ -37,6 +37,7 @@ from hean_router.sim.accounts import (
     Why,
 )
 from hean_router.sim.exchange import (
+    BookLevel,
     Exchange,
     Kind,
     Listing,
@@ -120,12 +121,8 @@ class Desk:
         if isinstance(prepared, Refusal):
             return self._refuse(account, terms, prepared, now_ns)
         listing = self.exchange.listings[terms.symbol]
-        if self.faults is not None and self.faults.strikes("reject", now_ns):
-            refusal = Refusal(Why.NOT_TRADING)
-            if self.faults.pick("reject", 2):
-                asset = listing.quote if terms.side is Side.BUY else listing.base
-                refusal = Refusal(Why.FUNDS, _ZERO, terms.qty or terms.quote_qty, asset)
-            return self._refuse(account, terms, refusal, now_ns)
+        if (whim := self._whim(terms, listing, now_ns)) is not None:
+            return self._refuse(account, terms, whim, now_ns)
         stp = terms.stp if terms.stp is not None else self.rules.stp
         step = self.exchange.place(
             terms.symbol,
@@ -139,6 +136,7 @@ class Desk:
             client_id=terms.client_id,
             stp=stp,
             budget=prepared.budget,
+            crumbs=self._crumbs(terms, prepared, now_ns),
         )
         assert step.order is not None, "a placement answers with its order"
         placed = step.order
@@ -170,10 +168,99 @@ class Desk:
         assert order.leaves == (0 if placed.state is OrderState.FILLED else placed.leaves)
         return Outcome(order, None, self._finish(action), [step])
 
+    # Faults
+
+    def _whim(self, terms: Terms, listing: Listing, now_ns: int) -> Refusal | None:
+        """A refusal of one class or another for no reason, if that is to be."""
+        faults = self.faults
+        if faults is None or not faults.strikes("reject", now_ns):
+            return None
+        whys = sorted(self.rules.whims - ({Why.PX_BAND} if terms.px is None else set()))
+        if terms.post_only and self.rules.post_only_refused:
+            whys.append(Why.POST_ONLY)
+        why = faults.choice("reject", whys)
+        given = terms.qty if terms.qty is not None else terms.quote_qty
+        match why:
+            case Why.FUNDS:
+                asset = listing.quote if terms.side is Side.BUY else listing.base
+                return Refusal(why, _ZERO, given, asset)
+            case Why.PX_BAND:
+                return Refusal(why, terms.px, terms.px)
+            case Why.QTY_MIN:
+                return Refusal(why, listing.min_qty, given)
+            case _:
+                return Refusal(why)
+
+    def _crumbs(self, terms: Terms, prepared: "_Prepared", now_ns: int) -> int:
+        """How many matches of a new order are to be of one lot."""
+        if self.faults is None or terms.tif is Tif.FOK or terms.post_only or prepared.budget:
+            return 0
+        best = self.exchange.best(terms.symbol, terms.side.other)
+        if best is None or (prepared.px is not None and not _takes(terms.side, prepared.px, best)):
+            return 0
+        return 3 + self.faults.pick("dust", 7) if self.faults.strikes("dust", now_ns) else 0
+
+    def dust(self, order: OrderRecord, now_ns: int, *, demanded: bool = False) -> list[Outcome]:
+        """Somebody trades with an open order lot by lot, and leaves what is below the minimum.
+
+        If that is to be: by a share of orders that rest, or because it is `demanded` now.
+        """
+        faults = self.faults
+        if faults is None or not self._hittable(order):
+            return []
+        if not demanded and not faults.strikes("dust", now_ns):
+            return []
+        assert order.px is not None, "hittable"
+        listing = self.exchange.listings[order.symbol]
+        crumbs = min(3 + faults.pick("dust", 7), order.leaves - 1)
+        done = [self.hit(order, 1, now_ns) for _ in range(crumbs)]
+        rest = int(listing.min_notional // listing.notional(order.px, 1))
+        rest = max(1, rest - 1)
+        if order.leaves > rest:
+            done.append(self.hit(order, order.leaves - rest, now_ns))
+        return done
+
+    def race(self, order: OrderRecord, now_ns: int) -> Outcome | None:
+        """Somebody trades with an open order, or a part, right before its cancel, if so it is."""
+        faults = self.faults
+        if faults is None or not self._hittable(order) or not faults.strikes("race", now_ns):
+            return None
+        whole = faults.choice("race", ("whole", "whole", "part")) == "whole"
+        return self.hit(order, order.leaves if whole else max(1, order.leaves // 2), now_ns)
+
+    def _hittable(self, order: OrderRecord) -> bool:
+        return order.open and self.exchange.status(order.symbol) is Status.TRADING
+
+    def hit(self, order: OrderRecord, lots: int, now_ns: int) -> Outcome:
+        """Somebody trades `lots` with an open order, out of its turn: see `Exchange.hit`."""
+        step = self.exchange.hit(order.id, lots, now_ns=now_ns)
+        assert step is not None, "open, of a listing that trades"
+        action = _Action(now_ns)
+        self._settle_step(step, action)
+        return Outcome(order, None, self._finish(action), [step])
+
+    def take_back(self, order: OrderRecord, reason: Reason, now_ns: int) -> Outcome:
+        """The venue itself takes an open order off the book, whatever the listing allows."""
+        assert order.open, "ended once"
+        step = self.exchange.cancel(order.id, now_ns=now_ns, by_venue=True)
+        assert step is not None, "the engine has it"
+        action = _Action(now_ns)
+        self._end(order, self.rules.taken_back, reason, action)
+        return Outcome(order, None, self._finish(action), [step])
+
+    def lied(self, account: str, kind: str, row: Mapping[str, Any], now_ns: int) -> None:
+        """Write down that `row` was told to an account and is not so."""
+        seq = self._next()
+        if self._history is not None:
+            told = {"seq": seq, "time_ns": now_ns, "account": account, "what": "lie", "lie": kind}
+            self._history({**told, "data": row})
+
+    # Checks
+
     def prepare(self, account: Account, terms: Terms) -> "_Prepared | Refusal":
         """Every check before the engine: what a test order goes through too."""
         listing = self.exchange.listings.get(terms.symbol)
-        if listing is None or listing.kind is not Kind.SPOT:
+        if listing is None or listing.kind is not Kind.SPOT or self.exchange.gone(terms.symbol):
             return Refusal(Why.SYMBOL)
         if self.exchange.status(terms.symbol) in (Status.HALT, Status.CANCEL_ONLY):
             return Refusal(Why.NOT_TRADING)
@@ -193,19 +280,20 @@ class Desk:
             return Refusal(Why.PX_MIN, listing.tick, px)
         if rules.px_max is not None and px > rules.px_max:
             return Refusal(Why.PX_MAX, rules.px_max, px)
-        if px % listing.tick:
-            return Refusal(Why.PX_TICK, listing.tick, px)
+        tick = self.exchange.told(listing.symbol).tick
+        if px % tick:
+            return Refusal(Why.PX_TICK, tick, px)
         if (band := rules.px_band(self.exchange, listing, terms.side)) is not None:
             low, high = band
             if not low <= px <= high:
                 return Refusal(Why.PX_BAND, low if px < low else high, px)
         return None
 
-    @staticmethod
-    def _qty_refusal(terms: Terms, listing: Listing) -> Refusal | None:
+    def _qty_refusal(self, terms: Terms, listing: Listing) -> Refusal | None:
         qty = terms.qty
         if qty is None:
             return None
+        listing = self.exchange.told(listing.symbol)
         if qty <= 0 or qty < listing.min_qty:
             return Refusal(Why.QTY_MIN, listing.min_qty, qty)
         if qty > listing.max_qty:
@@ -577,6 +665,10 @@ class _Prepared:
     px: int | None
     lots: int
     budget: Decimal | None = None
+
+
+def _takes(side: Side, px: int, best: BookLevel) -> bool:
+    return px >= best.px if side is Side.BUY else px <= best.px
 
 
 _WHY: Mapping[Reason | None, Why] = {

@@ -9,7 +9,7 @@ listing.  Whoever keeps a book from those levels has exactly `Exchange.book`, at
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
@@ -100,6 +100,8 @@ class Reason(StrEnum):
     FOK = "fok"  # not fillable whole
     NO_LIQUIDITY = "no_liquidity"  # the rest of an IOC or market order
     STP = "stp"  # it met an order of its own account
+    VENUE = "venue"  # the venue took it off the book: maintenance, an administrator
+    DEADMAN = "deadman"  # its owner's dead man's switch fired
 
 
 @dataclass(slots=True)
@@ -235,6 +237,8 @@ class _Market:
 
     def __init__(self, listing: Listing, first_update_id: int, first_trade_id: int) -> None:
         self.listing = listing
+        self.told = listing
+        self.gone = False
         self.status = Status.TRADING
         self.ladders = {side: _Ladder(side) for side in Side}
         self.update_id = first_update_id
@@ -278,6 +282,14 @@ class Exchange:
     def listings(self) -> Mapping[str, Listing]:
         """Listings by symbol, in the order given."""
         return {symbol: market.listing for symbol, market in self._markets.items()}
+
+    def told(self, symbol: str) -> Listing:
+        """The listing with the tick and lot that new orders must keep now: see `set_steps`."""
+        return self._markets[symbol].told
+
+    def gone(self, symbol: str) -> bool:
+        """Whether it is not listed now: see `set_gone`."""
+        return self._markets[symbol].gone
 
     def status(self, symbol: str) -> Status:
         """What the listing allows now."""
@@ -356,13 +368,15 @@ class Exchange:
         client_id: str = "",
         stp: Stp = Stp.NONE,
         budget: Decimal | None = None,
+        crumbs: int = 0,
     ) -> Step:
         """Match an order, then rest what is left of it if its terms say so.
 
         `qty` in lots, `px` in ticks, None for a market order.  With a `budget` a market buy takes
         whole lots while they cost no more quote than that, at most `qty`; the order then counts as
-        one for what it got.  A refusal is an answer, not an error: see `Step.order.state` and
-        `.reason`.  KeyError: no such listing.
+        one for what it got.  The first `crumbs` matches are of one lot each, and an IOC then ends
+        with a rest below the minimum notional.  A refusal is an answer, not an error: see
+        `Step.order.state` and `.reason`.  KeyError: no such listing.
         """
         assert budget is None or (side is Side.BUY and px is None), "only a market buy spends"
         market = self._markets[symbol]
@@ -388,7 +402,7 @@ class Exchange:
         if tif is Tif.FOK and not self._fillable(market, order):
             order.state, order.reason = OrderState.EXPIRED, Reason.FOK
             return Step(symbol, now_ns, order)
-        trades, prevented, places = self._match(market, order)
+        trades, prevented, places = self._match(market, order, crumbs)
         touched = dict.fromkeys((side.other, place) for place in places)
         spent = budget is not None and order.reason is None and len(market.ladders[side.other]) > 0
         if budget is not None:  # it counts as an order for what it got
@@ -419,9 +433,48 @@ class Exchange:
             raise ValueError(f"can take 1 to {order.leaves - 1} lots off, not {qty}")
         return self._shrink(order, qty, now_ns)
 
-    def cancel(self, order_id: int, *, now_ns: int) -> Step | None:
-        """Take an open order off the book.  None: no such open order, or the listing is halted."""
-        order = self._changeable(order_id)
+    def hit(self, order_id: int, qty: int, *, now_ns: int) -> Step | None:
+        """Somebody trades `qty` lots with this very order, out of its turn, at its price.
+
+        Priority is passed over so that nothing else on the book changes.  None: no such open order,
+        or the listing does not trade.
+        """
+        order = self._open.get(order_id)
+        if order is None or self._markets[order.symbol].status is not Status.TRADING:
+            return None
+        assert order.px is not None, "only a limit order rests"
+        assert 0 < qty <= order.leaves, "cannot take more than is there"
+        market, side = self._markets[order.symbol], order.side.other
+        self._order_id += 1
+        taker = Order(
+            self._order_id,
+            order.symbol,
+            side,
+            order.px,
+            qty,
+            0,
+            Tif.IOC,
+            False,
+            None,
+            "",
+            now_ns,
+            state=OrderState.FILLED,
+        )
+        market.ladders[order.side].reduce(order, qty)
+        if order.leaves == 0:
+            order.state = OrderState.FILLED
+            del self._open[order_id]
+        market.trade_id += 1
+        trade = market.last = Trade(market.trade_id, order.px, qty, side, order, taker)
+        levels = (market.level(order.side, order.px),)
+        return Step(order.symbol, now_ns, taker, levels, (trade,))
+
+    def cancel(self, order_id: int, *, now_ns: int, by_venue: bool = False) -> Step | None:
+        """Take an open order off the book.
+
+        None: no such open order, or the listing is halted; the venue itself may even then.
+        """
+        order = self._open.get(order_id) if by_venue else self._changeable(order_id)
         if order is None:
             return None
         leaves = order.leaves
@@ -435,6 +488,29 @@ class Exchange:
         """Change what a listing allows.  Orders on the book stay."""
         self._markets[symbol].status = status
         return Step(symbol, now_ns, None, status=status)
+
+    def set_steps(self, symbol: str, tick: int, lot: int, *, now_ns: int) -> Step:
+        """Ask for prices and quantities in multiples of `tick` ticks and `lot` lots from now on.
+
+        The engine's own units stay, and so does what is on the book.  The step has the status that
+        the listing has, so that whoever tells of listings tells it again.
+        """
+        assert tick > 0, "a multiple"
+        assert lot > 0, "a multiple"
+        market = self._markets[symbol]
+        listing = market.listing
+        step = listing.lot * lot
+        lowest, highest = -(-listing.min_qty // step) * step, listing.max_qty // step * step
+        market.told = replace(
+            listing, tick=listing.tick * tick, lot=step, min_qty=lowest, max_qty=highest
+        )
+        return Step(symbol, now_ns, None, status=market.status)
+
+    def set_gone(self, symbol: str, gone: bool, *, now_ns: int) -> Step:
+        """Take it off the list, or put it back.  Orders on its book stay; nothing trades."""
+        market = self._markets[symbol]
+        market.gone = gone
+        return self.set_status(symbol, Status.HALT if gone else Status.TRADING, now_ns=now_ns)
 
     def _changeable(self, order_id: int) -> Order | None:
         order = self._open.get(order_id)
@@ -492,7 +568,9 @@ class Exchange:
                     return found >= order.qty
         return found >= order.qty
 
-    def _match(self, market: _Market, taker: Order) -> tuple[list[Trade], list[Order], list[int]]:
+    def _match(
+        self, market: _Market, taker: Order, crumbs: int = 0
+    ) -> tuple[list[Trade], list[Order], list[int]]:
         """Trades, own makers that ended instead, and the prices of both as they came."""
         trades: list[Trade] = []
         prevented: list[Order] = []
@@ -517,6 +595,10 @@ class Exchange:
                 if qty == 0:
                     break
                 taker.budget -= listing.notional(maker.px, qty)
+            elif crumbs:
+                qty = _crumb(listing, taker, maker.px, qty, crumbs - len(trades))
+                if qty == 0:
+                    break
             ladder.reduce(maker, qty)
             taker.leaves -= qty
             if maker.leaves == 0:
@@ -562,3 +644,17 @@ def _reaches(order: Order, px: int) -> bool:
     if order.px is None:
         return True
     return order.px >= px if order.side is Side.BUY else order.px <= px
+
+
+def _crumb(listing: Listing, taker: Order, px: int, qty: int, crumbs: int) -> int:
+    """How much of a match of `qty` lots there is; 0 ends the order.
+
+    A lot while `crumbs` are left; then what leaves an IOC with a rest below the minimum notional.
+    """
+    if crumbs > 0:
+        return 1
+    if taker.tif is not Tif.IOC:
+        return qty
+    rest = int(listing.min_notional // listing.notional(px, 1))
+    rest -= listing.notional(px, rest) == listing.min_notional
+    return min(qty, max(0, taker.leaves - max(1, rest)))

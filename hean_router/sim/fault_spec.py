@@ -2,8 +2,8 @@
 
     SPEC   = item ("," item)*
     item   = word ":" value        how often this fault strikes
-           | "storm" [":" factor]  all of them (but `digits`), `factor` times as often; later
-                                   items change single words of it
+           | "storm" [":" factor]  those of `STORM`, `factor` times as often; later items change
+                                   single words of it
            | "until" ":" duration  then all faults end and what they hold is let go
            | "seed" ":" number     other than the simulation's own
 
@@ -34,7 +34,7 @@ SHARES: Mapping[str, str] = {
     "late": "a REST answer is late: older than what was pushed meanwhile",
     "hang": "a REST request is never answered",
     "disorder": "an account's event comes after the next one of its stream",
-    "lie": "a digit of what an account is told is another one",
+    "garbled": "a REST answer about orders is none: HTML, empty, cut, huge; done or not",
     "inside": "a REST book falls inside the id range of a stream's event (Binance)",
 }
 """Faults that strike a share of frames or requests."""
@@ -45,9 +45,12 @@ ORDERS: Mapping[str, str] = {
     "undone": "a request for an order is not done, and answered with the venue's `perhaps`",
     "early": "what a request pushes comes before its answer, or around it",
     "twice": "an event of an account is pushed twice",
-    "reject": "an order is refused for sure: no funds, or no trading now",
+    "race": "an order is filled, or a part of it, just before its cancel is carried out",
+    "dust": "an order's fills come lot by lot, and leave a rest below the minimum",
+    "reject": "an order is refused for no reason: funds, band, minimum, market halted, …",
     "limited": "an order is refused for the venue's rate limit, though there was room",
     "nonce": "a request's nonce is refused as if a later one had come first (Kraken)",
+    "lie": 'an account is told what is not so; the history says what (`"lie"`)',
     "lag": "a question about a young order is answered as if it were not there yet",
 }
 """Faults that strike a share of requests for orders, at venues that take them."""
@@ -63,8 +66,30 @@ TIMES: Mapping[str, str] = {
     "snapshot": "a snapshot in mid-stream, unasked",
     "shutdown": "a planned shutdown: notices, then cuts",
     "maintenance": "maintenance with its notices, for half a minute or so",
+    "wipe": "maintenance that begins with all open orders taken off the book, told or not",
+    "vanish": "an open order ends, cancelled or filled, and nobody is told",
+    "deadman": "all open orders of an account end, as if its dead man's switch had fired",
+    "crumble": "an open order is filled lot by lot, down to a rest below the minimum",
+    "throttle": "for some seconds everything by REST is refused for its rate, or all placements",
+    "session": "a connection ends as one that is too old, with the venue's notice before it",
+    "crowd": "for some seconds a new WebSocket is refused as one too many",
+    "replay": "a private connection ends, and the next one is told old trades anew (Kraken)",
+    "halt": "a pair does not trade for some seconds",
+    "rules": "a pair's tick and lot are coarser for some seconds",
+    "delist": "a pair is off the list for some seconds",
 }
 """Faults that strike now and then."""
+
+ONLY: Mapping[str, frozenset[str]] = {
+    "inside": frozenset({"binance"}),
+    "nonce": frozenset({"kraken"}),
+    "restart": frozenset({"bybit", "okx"}),
+    "lostreset": frozenset({"bybit", "okx"}),
+    "snapshot": frozenset({"bybit"}),
+    "shutdown": frozenset({"binance", "okx"}),
+    "replay": frozenset({"kraken"}),
+}
+"""Words that not every venue knows, and which do."""
 
 STORM = (
     "drop:0.002,repeat:0.002,reorder:0.002,corrupt:0.001,gap:0.0005,hush:0.005,refuse:0.05,"
@@ -73,7 +98,14 @@ STORM = (
     "cut:90s,cutall:15m,stall:2m,halfopen:10m,slow:1m,restart:5m,"
     "lostreset:7m,snapshot:45s,shutdown:20m,maintenance:30m"
 )
-"""What `storm` stands for."""
+"""What `storm` stands for: all but what is asked for by name, see `BY_NAME`."""
+
+BY_NAME = frozenset(
+    {"digits", "hang", "lie", "disorder", "garbled", "race", "dust", "reject", "limited", "nonce"}
+    | {"wipe", "vanish", "deadman", "crumble", "throttle", "session", "crowd", "replay", "halt"}
+    | {"rules", "delist"}
+)
+"""Words that a storm leaves out: only checksums notice them, or whoever asks wants to know when."""
 
 _ALL_SHARES = {**SHARES, **ORDERS}
 _UNITS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}

@@ -34,9 +34,13 @@ from hean_router.sim.contract import (
     Trouble,
 )
 from hean_router.sim.exchange import Step
-from hean_router.sim.fault_spec import ORDERS, SHARES, TIMES, FaultSpec
+from hean_router.sim.fault_spec import ONLY, ORDERS, SHARES, TIMES, FaultSpec
+from hean_router.sim.garbling import WAYS as GARBLINGS
+from hean_router.sim.garbling import about_orders, crowded, garbled, refused_for_rate
 from hean_router.sim.market import split
+from hean_router.sim.order_faults import OrderFaults
 from hean_router.sim.pacing import Timers
+from hean_router.sim.venue_strikes import OWN_WORDS, WAYS, VenueStrikes
 
 _HALF_OPEN_NS = 15 * MINUTE  # then the peer's kernel gives up too
 _HELD_NS = SECOND  # a frame kept back for a next one that does not come
@@ -46,7 +50,11 @@ _TROUBLES = {
     "snapshot": Trouble.SNAPSHOT,
     "shutdown": Trouble.SHUTDOWN,
     "maintenance": Trouble.MAINTENANCE,
+    "session": Trouble.SESSION,
 }
+_TOLD_OF_ORDERS = ("user:", "order", "execution")  # how topics that tell of orders begin
+_RETRY_NS = 250 * MS  # a strike that found nothing to strike
+_PATIENCE = 240  # how often it is tried again
 _REFUSALS = (429, 503, 403)
 _HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -80,6 +88,10 @@ class Faults:
         self._links: dict[Conn, _Link] = {}
         self._timers: Timers[tuple[str, Conn]] = Timers()
         self._demanded: Counter[str] = Counter()
+        self._ways: dict[str, str] = {}
+        self._armed: Counter[str] = Counter()  # strikes that wait for something to strike
+        self._own = VenueStrikes(face)
+        self._throttled_until_ns = self._crowded_until_ns = 0
         self._resets_lost_until_ns = 0
         self._resets_lost: set[tuple[Conn, str]] = set()
         self._shut_until_ns = self._deaf_until_ns = 0
@@ -96,6 +108,9 @@ class Faults:
     def accept(self, request: Request, now_ns: int) -> Response | None:
         if now_ns < self._shut_until_ns:
             return Response(503, b"", {"Retry-After": "1"})
+        if now_ns < self._crowded_until_ns:
+            self.counts["crowd"] += 1
+            return crowded(self.venue)
         if self._strikes("refuse"):
             return Response(self._rngs["refuse"].choice(_REFUSALS), b"", {"Retry-After": "1"})
         return self.inner.accept(request, now_ns)
@@ -155,6 +170,11 @@ class Faults:
     def request(self, request: Request, now_ns: int) -> Response:
         if self._strikes("inside") and self.inner.trouble(Trouble.INSIDE, now_ns) is None:
             self.counts["inside"] -= 1  # not at this venue
+        if now_ns < self._throttled_until_ns:
+            self.counts["throttle"] += 1
+            return refused_for_rate(self.venue, now_ns, self._throttled_until_ns)
+        if about_orders(self.venue, request) and self._strikes("garbled"):
+            return self._garbled(request, now_ns)
         response = self.inner.request(request, now_ns)
         if self._strikes("hang"):
             return replace(response, delay_ns=HOUR)
@@ -164,18 +184,32 @@ class Faults:
             return replace(response, delay_ns=self._rngs["late"].randint(50, 2_000) * MS)
         return response
 
-    # Frames
+    def _garbled(self, request: Request, now_ns: int) -> Response:
+        """Half of the time what was asked for is done all the same."""
+        rng = self._rngs["garbled"]
+        way = self._ways.pop("garbled", "") or rng.choice(GARBLINGS)
+        response = Response(200, b'{"result":{}}')
+        if rng.randrange(2):
+            response = self.inner.request(request, now_ns)
+        return garbled(response, request, way, rng)
 
-    def demand(self, word: str, times: int = 1) -> None:
+    # Demands
+
+    def demand(self, word: str, times: int = 1, way: str = "") -> None:
         """Let `word` of `SHARES` strike the next `times` it can.  KeyError: no such word."""
         if word not in SHARES:
             raise KeyError(word)
         self._demanded[word] += times
+        if way:
+            self._ways[word] = way
 
     def calm(self, now_ns: int) -> Outputs:
         """All faults are over, as at `until`; what was demanded is forgotten."""
         self._demanded.clear()
+        self._ways.clear()
         return self._end(now_ns)
+
+    # Frames
 
     def _strikes(self, word: str) -> bool:
         if self._demanded[word] > 0:
@@ -247,21 +281,19 @@ class Faults:
             yield held
 
     def _told(self, link: _Link, send: Send, now_ns: int) -> Iterator[Output]:
-        """What an account is told: in another order, or another thing than what is so."""
-        if self._strikes("lie"):
-            lied = misread(send.data, self._rngs["lie"])
-            if lied == send.data:  # there was no number to misread: the next one
-                self.counts["lie"] -= 1
-                self._demanded["lie"] += 1
-            send = replace(send, data=lied)
-        if send.topic not in link.held and self._strikes("disorder"):
-            link.held[send.topic] = send
-            self._timers.set((f"held {send.topic}", send.conn), now_ns + _HELD_NS)
+        """What an account is told: sometimes an event after the next one of its stream."""
+        topic, held = send.topic, link.held.pop(send.topic, None)
+        if held is not None:
+            self._timers.drop((f"held {topic}", send.conn))
+            self.counts["disorder"] += 1
+            yield from _swapped(held, send)
+            return
+        if topic.startswith(_TOLD_OF_ORDERS) and not _snapshot(send) and self._strikes("disorder"):
+            self.counts["disorder"] -= 1  # not before something has come before it
+            link.held[topic] = send
+            self._timers.set((f"held {topic}", send.conn), now_ns + _HELD_NS)
             return
         yield send
-        if held := link.held.pop(send.topic, None):
-            self._timers.drop((f"held {send.topic}", send.conn))
-            yield held
 
     def _lost(self, link: _Link, send: Send, now_ns: int) -> bool:
         topic = send.topic
@@ -304,6 +336,13 @@ class Faults:
         }
         if word in strikes:
             return strikes[word](self._rngs[word], now_ns)
+        if word in ("throttle", "crowd"):
+            self._refuse_for_a_while(word, now_ns)
+            return ()
+        if word in self._own.words:
+            return self._strike_own(word, now_ns)
+        if word in OWN_WORDS:
+            return ()  # a face without orders
         if word == "maintenance" and ("resume", 0) in self._timers:
             return ()  # one at a time
         outputs = self.trouble(_TROUBLES[word], now_ns)
@@ -314,6 +353,66 @@ class Faults:
             rest_ns = self._rngs[word].randint(20, 60) * SECOND
             self._timers.set(("resume", 0), now_ns + rest_ns)
         return outputs
+
+    def strike(self, word: str, now_ns: int, way: str = "") -> Outputs | None:
+        """As `hit`, in that way of several if it says one; None: not at this venue.
+
+        What finds nothing to strike is tried again for a minute.
+        """
+        if self.venue not in ONLY.get(word, frozenset((self.venue,))):
+            return None
+        if way:
+            self._ways[word] = way
+        return self.hit(word, now_ns)
+
+    def _way(self, word: str) -> str:
+        wanted = self._ways.pop(word, "")
+        return wanted or self._rngs[word].choice(WAYS.get(word, ("",)))
+
+    def _strike_own(self, word: str, now_ns: int) -> Outputs:
+        """An act of the venue's own; or wait for something to do it to."""
+        wanted = self._ways.get(word, "")
+        if word == "wipe" and ("resume", 0) in self._timers:
+            return ()  # one maintenance at a time
+        way = self._way(word)
+        outputs = self._own.strike(word, self._rngs[word], now_ns, way)
+        if outputs is None:
+            if wanted:
+                self._ways[word] = wanted
+            if self._armed[word] < _PATIENCE:
+                self._armed[word] += 1
+                self._timers.set((f"again {word}", 0), now_ns + _RETRY_NS)
+            else:
+                del self._armed[word]
+            return ()
+        self._armed.pop(word, None)
+        self._timers.drop((f"again {word}", 0))
+        self.counts[word] += 1
+        if lasts_ns := self._own.lasts_ns(word, self._rngs[word]):
+            self._timers.set((f"undo {word}", 0), now_ns + lasts_ns)
+        passed = self._pass(outputs, now_ns)
+        return [*passed, *self.hit("maintenance", now_ns)] if word == "wipe" else passed
+
+    def _undo(self, word: str, now_ns: int) -> Outputs:
+        if ("resume", 0) in self._timers:  # nothing trades meanwhile
+            self._timers.set((f"undo {word}", 0), now_ns + SECOND)
+            return ()
+        return self._pass(self._own.undo(word, now_ns), now_ns)
+
+    def _refuse_for_a_while(self, word: str, now_ns: int) -> None:
+        """Counted when somebody is refused."""
+        until_ns = now_ns + self._rngs[word].randint(2, 8) * SECOND
+        if word == "crowd":
+            self._crowded_until_ns = until_ns
+        elif self._way(word) == "all":
+            self._throttled_until_ns = until_ns
+        elif (placements := self._placements) is not None:
+            placements.limit(until_ns)
+
+    @property
+    def _placements(self) -> OrderFaults | None:
+        private = getattr(self.inner, "private", None)
+        return private.orders.faults if private is not None else None
 
     def shut(self, until_ns: int, now_ns: int) -> Outputs:
         """Tear every socket down, and take no new one until `until_ns`.  REST goes on."""
@@ -347,6 +446,10 @@ class Faults:
             return self.trouble(Trouble.RESUME, now_ns) or ()
         if what == "half-open":
             return [Reset(conn)]
+        if what.startswith("again "):
+            return self.hit(what.removeprefix("again "), now_ns)
+        if what.startswith("undo "):
+            return self._undo(what.removeprefix("undo "), now_ns)
         link = self._links.get(conn)
         if link is None:
             return ()
@@ -370,10 +473,14 @@ class Faults:
         """All faults are over: what they held is let go."""
         self._shares.clear()
         self._every_ns.clear()
-        self._resets_lost_until_ns = 0
+        self._resets_lost_until_ns = self._throttled_until_ns = self._crowded_until_ns = 0
+        self._armed.clear()
+        outputs: list[Output] = []
         for word in TIMES:
             self._timers.drop((word, 0))
-        outputs: list[Output] = []
+            self._timers.drop((f"again {word}", 0))
+            self._timers.drop((f"undo {word}", 0))
+            outputs += self._own.undo(word, now_ns)
         for conn, link in list(self._links.items()):
             link.stalled.clear()
             link.gaps.clear()
@@ -459,6 +566,21 @@ class Faults:
                 self._timers.drop((f"held {topic}", conn))
 
 
+def _snapshot(send: Send) -> bool:
+    return '"type":"snapshot"' in str(send.data[:200])
+
+
+def _swapped(first: Send, second: Send) -> Iterator[Send]:
+    """The second before the first.  A number of the place (Kraken's `sequence`) stays in it."""
+    one, two = (_SEQUENCE.search(str(send.data)) for send in (first, second))
+    if one is None or two is None:
+        yield second
+        yield first
+        return
+    for send, number in ((second, one[0]), (first, two[0])):
+        yield replace(send, data=_SEQUENCE.sub(number, str(send.data), count=1))
+
+
 def broken(data: str | bytes, rng: Random) -> str | bytes:
     """A frame that is no longer JSON: cut short, or with a sign of its structure missing.
 
@@ -496,6 +618,7 @@ def misread(data: str | bytes, rng: Random) -> str | bytes:
     return data
 
 
+_SEQUENCE = re.compile(r'"sequence":\d+(?=}$)')
 _SIGNS = frozenset('{}[]":,')
 _FRACTION = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.Z])")
 

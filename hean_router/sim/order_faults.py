@@ -5,11 +5,14 @@ Each fault draws from a generator of its own.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
 
 from hean_router.sim.fault_spec import ORDERS, FaultSpec
 from hean_router.sim.market import split
 
 _PPM = 1_000_000
+_Way = TypeVar("_Way", bound=str)
 
 
 class OrderFaults:
@@ -25,29 +28,58 @@ class OrderFaults:
         self._rngs = {word: split(seed, "faults", venue, word) for word in ORDERS}
         self._until_ns = None if spec.until_ns is None else origin_ns + spec.until_ns
         self._demanded: Counter[str] = Counter()
+        self._ways: dict[str, str] = {}
+        self._limited_until_ns = 0
 
-    def demand(self, word: str, times: int = 1) -> None:
-        """Let `word` strike the next `times` it can.  KeyError: no such word."""
+    def demand(self, word: str, times: int = 1, way: str = "") -> None:
+        """Let `word` strike the next `times` it can, in that way of several if it says one.
+
+        KeyError: no such word.
+        """
         if word not in ORDERS:
             raise KeyError(word)
         self._demanded[word] += times
+        if way:
+            self._ways[word] = way
+
+    def limit(self, until_ns: int) -> None:
+        """Let `limited` strike every placement until then."""
+        self._limited_until_ns = until_ns
 
     def calm(self) -> None:
         """Nothing more strikes: neither by its share nor because it was demanded."""
         self._shares.clear()
         self._demanded.clear()
+        self._ways.clear()
+        self._limited_until_ns = 0
 
     def strikes(self, word: str, now_ns: int) -> bool:
         """Whether it strikes here and now."""
         struck = self._demanded[word] > 0
         if struck:
             self._demanded[word] -= 1
+        elif word == "limited" and now_ns < self._limited_until_ns:
+            struck = True
         elif self._until_ns is None or now_ns < self._until_ns:
             ppm = self._shares.get(word)
             struck = ppm is not None and self._rngs[word].randrange(_PPM) < ppm
         self.counts[word] += struck
         return struck
 
+    def any(self, word: str) -> bool:
+        """Whether `word` may strike at all: who has much to prepare asks this first."""
+        return self._demanded[word] > 0 or word in self._shares
+
     def pick(self, word: str, count: int) -> int:
         """Which of `count` ways it takes, having struck."""
         return self._rngs[word].randrange(count)
+
+    def choice(self, word: str, ways: Sequence[_Way]) -> _Way:
+        """One of `ways`, having struck: the one demanded, if it is among them."""
+        wanted = self._ways.pop(word, None)
+        found = [way for way in ways if way == wanted]
+        return found[0] if found else ways[self.pick(word, len(ways))]
+
+    def wants(self, word: str, way: str) -> bool:
+        """Whether `word`, striking now, may take that way."""
+        return self._ways.get(word, way) == way

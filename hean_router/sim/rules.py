@@ -3,8 +3,8 @@
 from decimal import ROUND_CEILING, Context, Decimal
 from enum import Enum
 
-from hean_router.sim.accounts import Account, Terms
-from hean_router.sim.exchange import Exchange, Listing, Side, Stp
+from hean_router.sim.accounts import Account, Terms, Why
+from hean_router.sim.exchange import Exchange, Listing, OrderState, Side, Stp
 
 _EXACT = Context(prec=60)
 _ZERO = Decimal(0)
@@ -34,6 +34,10 @@ class Rules:
     px_max: Decimal | None = None
     open_max: int | None = None
     """Open orders allowed an account and listing."""
+    taken_back: OrderState = OrderState.CANCELED
+    """What an order is called that the venue itself took off its book."""
+    whims: frozenset[Why] = frozenset({Why.FUNDS, Why.NOT_TRADING, Why.PX_BAND, Why.QTY_MIN})
+    """Refusals that can be had for no reason; the venue has words for each."""
 
     def order_id(self, engine_id: int) -> str:
         """The id clients know an order by: one text for each engine id, never two the same."""

@@ -1,5 +1,6 @@
 """One simulated venue, whole and pure: exchange, market and face, in the order of their times."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -8,7 +9,7 @@ from hean_router.sim import faces
 from hean_router.sim.accounts import AccountSpec, History, open_accounts, opening_rows
 from hean_router.sim.contract import Face, Options, Output, Outputs
 from hean_router.sim.exchange import Exchange
-from hean_router.sim.fault_spec import FaultSpec
+from hean_router.sim.fault_spec import ONLY, ORDERS, SHARES, TIMES, FaultSpec
 from hean_router.sim.faults import Faults
 from hean_router.sim.market import Market, Pace, split
 from hean_router.sim.order_faults import OrderFaults
@@ -50,6 +51,45 @@ class Simulator:
             name: {asset: f"{held.total:f}" for asset, held in sorted(account.balances.items())}
             for name, account in private.desk.accounts.items()
         }
+
+    def strike(self, word: str, now_ns: int, *, way: str = "", times: int = 1) -> Outputs | None:
+        """Let a fault of `fault_spec` strike now, or at its next chance; `struck` says if it has.
+
+        What it sends at once is the answer, for `Server.carry_out`; None: not at this venue.
+        `way` chooses among a word's several ways (see `WAYS` of `venue_strikes`, `garbling`,
+        `lies`), else its dice do.  `times` is for words of `ORDERS` and `SHARES`.  Deterministic
+        from the seed.  KeyError: no such word.  ValueError: made without faults.
+        """
+        if word in ORDERS:
+            if self.order_faults is None or self.venue not in ONLY.get(word, {self.venue}):
+                return None
+            self.order_faults.demand(word, times, way)
+            return ()
+        if not isinstance(self.face, Faults):
+            raise ValueError(f"{self.venue}: made without faults")
+        if word in SHARES:
+            if self.venue not in ONLY.get(word, {self.venue}):
+                return None
+            self.face.demand(word, times, way)
+            return ()
+        if word not in TIMES:
+            raise KeyError(word)
+        return self.face.strike(word, now_ns, way)
+
+    def struck(self) -> Counter[str]:
+        """How often each fault has struck: of books, connections and orders."""
+        found: Counter[str] = Counter()
+        if isinstance(self.face, Faults):
+            found += self.face.counts
+        if self.order_faults is not None:
+            found += self.order_faults.counts
+        return found
+
+    def calm(self, now_ns: int) -> Outputs:
+        """All faults are over; what they hold is let go, what was asked for is forgotten."""
+        if self.order_faults is not None:
+            self.order_faults.calm()
+        return self.face.calm(now_ns) if isinstance(self.face, Faults) else ()
 
     @property
     def wake_at_ns(self) -> int | None:

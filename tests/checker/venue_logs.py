@@ -100,6 +100,17 @@ class Held:
     seq: int
 
 
+@dataclass(frozen=True)
+class Lie:
+    """What the venue told an account, once, though it is not so: `told` in its own words."""
+
+    account: str
+    way: str
+    told: Mapping[str, Any]
+    time_ns: int
+    seq: int
+
+
 @dataclass
 class VenueLog:
     """One venue's history."""
@@ -109,6 +120,7 @@ class VenueLog:
     orders: dict[str, Order] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
+    lies: list[Lie] = field(default_factory=list)  # of which nothing else here knows
     faults: list[str] = field(default_factory=list)  # what contradicts itself in the file
 
     @property
@@ -313,6 +325,9 @@ class _Reader:
         if row["time_ns"] < self._time_ns:
             self._fault(f"row {seq} is older than the row before it")
         self._seq, self._time_ns = seq, row["time_ns"]
+        if what == "lie":
+            self.log.lies.append(Lie(row["account"], row["lie"], row["data"], row["time_ns"], seq))
+            return
         take = {
             "order": self._order,
             "fill": self._fill,

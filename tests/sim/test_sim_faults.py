@@ -24,7 +24,7 @@ from hean_router.sim.contract import (
     Send,
     Trouble,
 )
-from hean_router.sim.fault_spec import ORDERS, SHARES, TIMES, FaultSpecError, parse, words
+from hean_router.sim.fault_spec import BY_NAME, ORDERS, SHARES, TIMES, FaultSpecError, parse, words
 from hean_router.sim.faults import Faults, broken, misread
 from hean_router.sim.simulator import Simulator, simulate
 
@@ -173,10 +173,11 @@ def test_spec(text, shares, every, until, seed):
     assert (spec.shares, spec.every_ns, spec.until_ns, spec.seed) == (shares, every, until, seed)
 
 
-def test_storm_is_everything_but_misread_digits():
+def test_storm_is_everything_but_what_is_asked_for_by_name():
     spec = parse("storm")
-    assert set(spec.shares) == {*SHARES, *ORDERS} - {"digits", "hang"}
-    assert set(spec.every_ns) == set(TIMES)
+    assert set(spec.shares) == {*SHARES, *ORDERS} - BY_NAME
+    assert set(spec.every_ns) == set(TIMES) - BY_NAME
+    assert {*SHARES, *ORDERS, *TIMES} >= BY_NAME
     double = parse("storm:2,cut:0,digits:0.1")
     assert double.shares["drop"] == 2 * spec.shares["drop"]
     assert double.every_ns["stall"] == spec.every_ns["stall"] // 2

@@ -275,6 +275,8 @@ class BinanceFace:
     def trouble(self, trouble: Trouble, now_ns: int) -> Outputs | None:
         if trouble is Trouble.SHUTDOWN:
             return self._shut_down(now_ns)
+        if trouble is Trouble.SESSION:
+            return self._shut_down(now_ns, list(self._clients)[:1])
         if trouble is Trouble.MAINTENANCE:
             for symbol in self.exchange.listings:
                 self.exchange.set_status(symbol, Status.HALT, now_ns=now_ns)
@@ -299,10 +301,11 @@ class BinanceFace:
         self._timers.set(("ping", conn), now_ns + part.ping_ns)
         return Ping(conn, data)
 
-    def _shut_down(self, now_ns: int) -> Outputs:
+    def _shut_down(self, now_ns: int, conns: Iterable[Conn] | None = None) -> Outputs:
         """Notice on every socket; each is cut a little later.  No lead time is promised."""
         outputs: list[Output] = []
-        for conn, client in self._clients.items():
+        for conn in list(self._clients) if conns is None else conns:
+            client = self._clients[conn]
             notice: dict[str, Any] = {"e": "serverShutdown", "E": client.clock(now_ns)}
             if client.api:
                 notice = {"event": notice}

@@ -39,6 +39,7 @@ from hean_router.sim.faces.binance.private_access import (
 )
 from hean_router.sim.faces.binance.private_orders import Done, Orders
 from hean_router.sim.faces.binance.rest import Rest
+from hean_router.sim.lies import Liar
 
 PATH = "/ws-api/v3"
 CONNECT_WEIGHT = 2
@@ -114,6 +115,7 @@ class Private:
     ) -> None:
         self.orders = Orders(exchange, rest.symbols, rest.meter, rng, options)
         self.desk = self.orders.desk
+        self._liar = Liar("binance", self.desk, self.orders.faults)
         self._rest = rest
         self._push_step = push_step
         self._sockets: dict[Conn, _Socket] = {}
@@ -328,6 +330,12 @@ class Private:
 
     # Out
 
+    def carried(self, outcome: Outcome, now_ns: int, *, told: bool = True) -> list[Output]:
+        """What an act of the venue's own pushes; if it is not `told`, accounts hear nothing."""
+        self.orders.settled(outcome.events, now_ns)
+        told_of = self._tell(outcome.events, now_ns) if told else []
+        return [*told_of, *(output for step in outcome.steps for output in self._push_step(step))]
+
     def _push(self, outcomes: Iterable[Outcome], now_ns: int) -> list[Output]:
         outputs: list[Output] = []
         for outcome in outcomes:
@@ -356,6 +364,10 @@ class Private:
                     outputs.append(sent)
                     if self.orders.faults.strikes("twice", now_ns):
                         outputs.append(sent)
+                    lie = self._liar.lie(event.account, dict(texts[clock]), now_ns)
+                    if lie is not None:
+                        told = {"subscriptionId": number, "event": lie}
+                        outputs.append(_send(conn, told, f"user:{event.account}"))
         return outputs
 
 

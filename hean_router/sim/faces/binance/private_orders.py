@@ -23,7 +23,7 @@ from hean_router.sim.accounts import (
 )
 from hean_router.sim.contract import SECOND, Options
 from hean_router.sim.desk import Desk, Outcome
-from hean_router.sim.exchange import Exchange, Stp
+from hean_router.sim.exchange import Exchange, OrderState, Stp
 from hean_router.sim.faces.binance.facts import SPOT, Symbols
 from hean_router.sim.faces.binance.feed import Clock
 from hean_router.sim.faces.binance.meter import ApiError, Meter, OrderCount, again
@@ -56,6 +56,8 @@ class BinanceRules(Rules):
     notional_max = Decimal(9_000_000)
     px_max = Decimal(1_000_000)
     open_max = 200
+    taken_back = OrderState.EXPIRED
+    whims = Rules.whims | {Why.NOTIONAL_MIN, Why.PX_TICK, Why.QTY_STEP}
 
     def order_id(self, engine_id: int) -> str:
         return str(_ORDER_ID_BASE + engine_id)
@@ -213,7 +215,11 @@ class Orders:
             "RESULT": self.words.result,
             "FULL": self.words.full,
         }[response]
-        return printed(order, call.now_ns, clock)
+        answer = printed(order, call.now_ns, clock)
+        for dust in self.desk.dust(order, call.now_ns):
+            done.outcomes.append(dust)
+            self.settled(dust.events, call.now_ns)
+        return answer
 
     def _test(self, call: Call, clock: Clock, done: Done) -> Any:
         """Every check but the engine's; nothing happens."""
@@ -242,12 +248,21 @@ class Orders:
             "cancelRestrictions", _RESTRICTIONS, -1145, "Invalid cancelRestrictions."
         )
         order = find(call, self._symbols)
+        if order is not None:
+            self._race(order, call, done)
         if order is None or not order.open:
             raise _unknown_order()
         if restriction is not None and bool(order.filled) is not restriction:
             raise ApiError(-2011, "Order was not canceled due to cancel restrictions.")
         name = call.client_id("newClientOrderId") or self._random_id()
         return self._end(call, order, name, clock, done)
+
+    def _race(self, order: OrderRecord, call: Call, done: Done) -> None:
+        """Let a fill come before the cancel, if that is to be; which is told first, no one says."""
+        if (raced := self.desk.race(order, call.now_ns)) is not None:
+            done.outcomes.append(raced)
+            done.early = self.faults.pick("race", 3)
+            self.settled(raced.events, call.now_ns)
 
     def _cancel_all(self, call: Call, clock: Clock, done: Done) -> Any:
         orders = account_of(call).open_orders(listing_of(call, self._symbols).symbol)

@@ -230,7 +230,8 @@ class Rest:
             head["assets"] = [
                 {"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}
             ]
-        head["symbols"] = [describe(listing) for listing in self._chosen(params)]
+        listed = (each for each in self._chosen(params) if not self._exchange.gone(each.symbol))
+        head["symbols"] = [describe(self._exchange.told(each.symbol)) for each in listed]
         return head
 
     def _spot_symbol(self, listing: Listing) -> dict[str, Any]:

@@ -268,6 +268,10 @@ class BybitFace:
                 return self.maintain(now_ns)
             case Trouble.RESUME:
                 return self.resume(now_ns)
+            case Trouble.SESSION:
+                if self._clients:
+                    self._timers.set(("end", next(iter(self._clients))), now_ns)
+                return ()
             case Trouble.SHUTDOWN | Trouble.INSIDE:
                 # Sockets are not told when they will be cut, and books need nothing from REST.
                 return None

@@ -58,6 +58,7 @@ from hean_router.sim.faces.bybit.private_orders import (
 )
 from hean_router.sim.faces.bybit.private_queries import Asker, Queries
 from hean_router.sim.faces.bybit.private_words import ms
+from hean_router.sim.lies import Liar
 from hean_router.sim.pacing import RollingWindow
 
 PRIVATE_PATH, TRADE_PATH = "/v5/private", "/v5/trade"
@@ -105,6 +106,7 @@ class Private:
     ) -> None:
         self.orders = Orders(exchange, feed, options)
         self.desk = self.orders.desk
+        self._liar = Liar("bybit", self.desk, self.orders.faults)
         self.down = False  # maintenance
         self._options = options
         self._rng = rng
@@ -368,6 +370,11 @@ class Private:
 
     # Out
 
+    def carried(self, outcome: Outcome, now_ns: int, *, told: bool = True) -> list[Output]:
+        """What an act of the venue's own pushes; if it is not `told`, accounts hear nothing."""
+        told_of = self._tell(outcome.events, now_ns) if told else []
+        return [*told_of, *(output for step in outcome.steps for output in self._push_step(step))]
+
     def _pushed(self, done: Done, now_ns: int) -> list[Output]:
         """Everything a request pushes."""
         outputs: list[Output] = []
@@ -467,6 +474,11 @@ class Private:
                 outputs.append(sent)
                 if self.orders.faults.strikes("twice", now_ns):
                     outputs.append(sent)
+                if topic == "execution.fast":
+                    continue
+                if (lie := self._liar.lie(account, data[0], now_ns)) is not None:
+                    text = orjson.dumps({**told, "data": [lie]}).decode()
+                    outputs.append(Send(conn, text, name, FrameKind.PRIVATE))
         return outputs
 
 

@@ -53,6 +53,7 @@ class BybitRules(Rules):
     reuse = Reuse.NEVER
     stp = Stp.NONE
     post_only_refused = False
+    whims = Rules.whims | {Why.NOTIONAL_MIN, Why.PX_TICK, Why.QTY_STEP}
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -270,7 +271,7 @@ class Orders:
             raise _refused(outcome.refusal, terms)
         assert outcome.order is not None, "not refused"
         self._note_self_match(outcome)
-        done.outcomes.append(outcome)
+        done.outcomes += [outcome, *self.desk.dust(outcome.order, call.now_ns)]
         return outcome.order
 
     @staticmethod
@@ -353,6 +354,9 @@ class Orders:
 
     def _cancel(self, call: Call, arg: Arg, done: Done) -> OrderRecord:
         order = self._known(call, arg)
+        if (raced := self.desk.race(order, call.now_ns)) is not None:
+            done.outcomes.append(raced)
+            done.early = self.faults.pick("race", 3)
         if (
             order.state is OrderState.FILLED
             and call.now_ns - order.updated_ns <= _LOST_RACE_NS

@@ -38,6 +38,13 @@ _REASONS = {
     Reason.NO_LIQUIDITY: "EC_NoImmediateQtyToFill",
     Reason.POST_ONLY: "EC_PostOnlyWillTakeLiquidity",
     Reason.STP: "EC_BySelfMatch",
+    Reason.VENUE: "EC_Others",
+    Reason.DEADMAN: "EC_Others",
+}
+_CANCEL_TYPES = {
+    Reason.STP: "CancelBySmp",
+    Reason.VENUE: "CancelByAdmin",
+    Reason.DEADMAN: "CancelByDCP",
 }
 _USD = frozenset({"USDT", "USDC", "USD"})
 _AVERAGE = Context(prec=16)
@@ -418,8 +425,7 @@ class _Now:
             self.cancel_type, self.reject_reason = "CancelByUser", "EC_PerCancelRequest"
             return
         self.reject_reason = _REASONS[reason]
-        if reason is Reason.STP:
-            self.cancel_type = "CancelBySmp"
+        self.cancel_type = _CANCEL_TYPES.get(reason, self.cancel_type)
 
 
 def _fees_until(order: OrderRecord, last: Fill) -> dict[str, Decimal]:

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 import orjson
 
 from hean_router.sim.contract import MS, SECOND, Options, Request, Response
-from hean_router.sim.exchange import Exchange, Status
+from hean_router.sim.exchange import Exchange, Listing, Status
 from hean_router.sim.faces.bybit.books import levels_text
 from hean_router.sim.faces.bybit.facts import (
     BAN_NS,
@@ -218,7 +218,8 @@ class Rest:
         rows = [
             row
             for instrument in chosen
-            if (row := self._instrument(instrument))
+            if not self._exchange.gone(instrument.symbol)
+            and (row := self._instrument(instrument))
             and base in ("", row["baseCoin"])
             and status in ("", row["status"])
         ]
@@ -235,7 +236,9 @@ class Rest:
 
     def _instrument(self, instrument: Instrument) -> dict[str, Any]:
         status = _STATUS[self._exchange.status(instrument.symbol)]
-        return _spot_row(instrument, status) if instrument.spot else _linear_row(instrument, status)
+        if not instrument.spot:
+            return _linear_row(instrument, status)
+        return _spot_row(instrument, self._exchange.told(instrument.symbol), status)
 
 
 def _response(code: int, msg: str, result: Any, now_ns: int) -> Response:
@@ -262,8 +265,7 @@ def _cursor_symbol(cursor: str) -> str:
     return symbol
 
 
-def _spot_row(instrument: Instrument, status: str) -> dict[str, Any]:
-    listing = instrument.listing
+def _spot_row(instrument: Instrument, listing: Listing, status: str) -> dict[str, Any]:
     most = plain(listing.max_qty)
     return {
         "symbolId": instrument.number,

@@ -370,6 +370,10 @@ class KrakenFace:
             return self.set_system("maintenance", now_ns)
         if trouble is Trouble.RESUME:
             return self.set_system("online", now_ns)
+        if trouble is Trouble.SESSION:
+            if self._clients:
+                self._timers.set(("end", next(iter(self._clients))), now_ns)
+            return ()
         return None
 
     def set_system(self, system: str, now_ns: int) -> list[Output]:

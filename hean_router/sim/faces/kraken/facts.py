@@ -180,7 +180,7 @@ def pair_text(listing: Listing, status: Status) -> str:
     Small increments come in exponent form, as documented.
     """
     steps = [
-        f"1e-{places:02d}" if places > 5 else f"{step:f}"
+        f"{int(step.scaleb(places))}e-{places:02d}" if places > 5 else f"{step:f}"
         for step, places in (
             (listing.lot, listing.qty_decimals),
             (listing.tick, listing.px_decimals),

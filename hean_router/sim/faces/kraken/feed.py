@@ -228,7 +228,7 @@ class Feed:
             elif self._stirs(topic, step):
                 yield self._ticker(topic, listing, "update", step.time_ns)
         if step.status is not None:
-            pair = pair_text(listing, step.status)
+            pair = pair_text(self._exchange.told(step.symbol), step.status)
             yield _instruments("update", [], [pair])
 
     def flush(self, key: str) -> Iterator[Payload]:
@@ -306,7 +306,9 @@ class Feed:
     def _instruments(self) -> Payload:
         listings = self._exchange.listings.values()
         assets = dict.fromkeys(asset for each in listings for asset in (each.base, each.quote))
-        pairs = [pair_text(each, self._exchange.status(each.symbol)) for each in listings]
+        exchange = self._exchange
+        symbols = [each.symbol for each in listings if not exchange.gone(each.symbol)]
+        pairs = [pair_text(exchange.told(name), exchange.status(name)) for name in symbols]
         return _instruments("snapshot", [asset_text(asset) for asset in assets], pairs)
 
 

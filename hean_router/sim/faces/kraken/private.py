@@ -24,6 +24,7 @@ from hean_router.sim.contract import (
     Options,
     Output,
     Request,
+    Reset,
     Response,
     Send,
 )
@@ -34,6 +35,7 @@ from hean_router.sim.faces.kraken.private_access import Gate, Holder, Refusal
 from hean_router.sim.faces.kraken.private_orders import RATE_MAX, Ask, Done, Orders, check_deadline
 from hean_router.sim.faces.kraken.private_rest import PREFIX, PrivateRest
 from hean_router.sim.faces.kraken.private_words import fixed, wire
+from hean_router.sim.lies import Liar
 from hean_router.sim.pacing import Timers
 
 PATH = "/auth/v2"
@@ -74,6 +76,7 @@ class Private:
     ) -> None:
         self.orders = Orders(exchange, options)
         self.desk = self.orders.desk
+        self._liar = Liar("kraken", self.desk, self.orders.faults)
         self._exchange = exchange
         self._options = options
         self._push_step = push_step
@@ -83,6 +86,7 @@ class Private:
         self._subscriptions: dict[Conn, dict[str, _Subscription]] = {}
         self._outbox: deque[tuple[int, Output]] = deque()
         self._timers: Timers[str] = Timers()  # dead men's switches, by account
+        self._replays = False  # the next `executions` begins with old trades, asked for or not
         self._handlers: dict[str, Handler] = {
             "add_order": self._add,
             "batch_add": self._add_batch,
@@ -139,6 +143,17 @@ class Private:
         return response
 
     # Connections
+
+    def replay(self, now_ns: int) -> list[Output] | None:
+        """End who hears of executions; whoever asks for them next is told old trades anew.
+
+        None: nobody listens, or there are no trades.
+        """
+        conns = [conn for conn, live in self._subscriptions.items() if "executions" in live]
+        if not conns or not any(account.fills for account in self.desk.accounts.values()):
+            return None
+        self._replays = True
+        return [Reset(conn) for conn in conns]
 
     def closed(self, conn: Conn) -> None:
         """The connection is gone."""
@@ -296,7 +311,7 @@ class Private:
         results: list[Result] = []
         for order_id, client_id in ids:
             try:
-                order = self.orders.find(holder.account, order_id, client_id)
+                order = self.orders.find_to_cancel(holder, order_id, client_id, now_ns, done)
                 self.orders.cancel(holder, order, now_ns, done)
                 results.append(self._named(order))
             except Refusal as refusal:
@@ -364,7 +379,8 @@ class Private:
             snapshot = words.balances(account) if result["snapshot"] else None
         else:
             orders = params.get("snap_orders", params.get("snapshot", True)) is not False
-            trades = params.get("snap_trades", False) is True
+            trades = params.get("snap_trades", False) is True or self._replays
+            self._replays = False
             result |= {
                 "maxratecount": self._options.limit(RATE_MAX) or RATE_MAX,
                 "snap_orders": orders,
@@ -395,9 +411,14 @@ class Private:
             "data": wire(rows),
             "sequence": subscription.sequence,
         }
-        return Send(conn, orjson.dumps(frame).decode(), channel, FrameKind.DATA)
+        return Send(conn, orjson.dumps(frame).decode(), channel, FrameKind.PRIVATE)
 
     # Out
+
+    def carried(self, outcome: Outcome, now_ns: int, *, told: bool = True) -> list[Output]:
+        """What an act of the venue's own pushes; if it is not `told`, accounts hear nothing."""
+        told_of = self._tell(outcome.events, now_ns) if told else []
+        return [*told_of, *(output for step in outcome.steps for output in self._push_step(step))]
 
     def _push(self, outcomes: Iterable[Outcome], now_ns: int) -> list[Output]:
         outputs: list[Output] = []
@@ -442,6 +463,8 @@ class Private:
             outputs.append(self._frame(conn, channel, subscription, [told]))
             if self.orders.faults.strikes("twice", now_ns):
                 outputs.append(self._frame(conn, channel, subscription, [told]))
+            if (lie := self._liar.lie(account, told, now_ns)) is not None:
+                outputs.append(self._frame(conn, channel, subscription, [lie]))
         return outputs
 
 

@@ -61,6 +61,8 @@ class KrakenRules(Rules):
     stp = Stp.TAKER
     post_only_refused = False
     open_max = 80
+    # There is no price band at the venue.
+    whims = frozenset({Why.FUNDS, Why.NOT_TRADING, Why.QTY_MIN, Why.NOTIONAL_MIN, Why.PX_TICK})
 
     def order_id(self, engine_id: int) -> str:
         return kraken_id("O", engine_id)
@@ -290,7 +292,7 @@ class Orders:
         if outcome.refusal is not None:
             raise self.refused(outcome.refusal, ask.listing)
         assert outcome.order is not None, "not refused"
-        done.outcomes.append(outcome)
+        done.outcomes += [outcome, *self.desk.dust(outcome.order, now_ns)]
         return outcome.order
 
     def validate(self, holder: Holder, ask: Ask) -> Terms:
@@ -362,6 +364,16 @@ class Orders:
         if order is None or not order.open:
             raise Refusal("EOrder:Unknown order")
         return order
+
+    def find_to_cancel(
+        self, holder: Holder, order_id: str, client_id: str, now_ns: int, done: Done
+    ) -> OrderRecord:
+        """As `find`, but a fill may come before the cancel, if that is to be."""
+        order = self.find(holder.account, order_id, client_id)
+        if (raced := self.desk.race(order, now_ns)) is not None:
+            done.outcomes.append(raced)
+            done.early = self.faults.pick("race", 3)
+        return self.find(holder.account, order_id, client_id)
 
     def cancel(
         self,

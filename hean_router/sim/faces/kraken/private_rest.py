@@ -233,7 +233,7 @@ class PrivateRest:
             ]
         }
 
-    def _found(self, call: Call) -> list[OrderRecord]:
+    def _found(self, call: Call, *, cancel: bool = False) -> list[OrderRecord]:
         """Open orders by `txid` (an id, or a user reference) or `cl_ord_id`."""
         txid, client_id = call.text("txid"), call.text("cl_ord_id")
         if txid.lstrip("-").isdigit():
@@ -244,6 +244,10 @@ class PrivateRest:
             raise Refusal("EOrder:Unknown order")
         if not txid and not client_id:
             raise Refusal("EGeneral:Invalid arguments:txid")
+        if cancel:
+            return [
+                self._orders.find_to_cancel(call.holder, txid, client_id, call.now_ns, call.done)
+            ]
         return [self._orders.find(call.account, txid, client_id)]
 
     def _amend(self, call: Call) -> Any:
@@ -253,7 +257,7 @@ class PrivateRest:
         return {"amend_id": self._words.amend_id(call.done.outcomes[-1])}
 
     def _cancel(self, call: Call) -> Any:
-        found = self._found(call)
+        found = self._found(call, cancel=True)
         for order in found:
             self._orders.cancel(call.holder, order, call.now_ns, call.done)
         return {"count": len(found)}

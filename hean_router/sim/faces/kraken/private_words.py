@@ -47,6 +47,8 @@ _REASONS = {
     Reason.NO_LIQUIDITY: "Immediate or cancel order",
     Reason.FOK: "Fill or kill order",
     Reason.STP: "Self trade prevention",
+    Reason.VENUE: "Canceled by system",  # not on record
+    Reason.DEADMAN: "Cancel all after timeout",
 }
 _USER = "User requested"
 REFUSALS: Mapping[Why, str] = {

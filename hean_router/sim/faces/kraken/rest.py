@@ -129,8 +129,11 @@ class Rest:
 
     def _asset_pairs(self, params: Params, _now_ns: int) -> Any:
         return {
-            pair_key(listing): pair_row(listing, self._exchange.status(listing.symbol))
-            for listing in self._chosen(params)
+            pair_key(each): pair_row(
+                self._exchange.told(each.symbol), self._exchange.status(each.symbol)
+            )
+            for each in self._chosen(params)
+            if not self._exchange.gone(each.symbol)
         }
 
     def _depth(self, params: Params, now_ns: int) -> Any:

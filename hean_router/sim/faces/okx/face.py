@@ -329,13 +329,16 @@ class OkxFace:
                 # Documented: after maintenance the numbers may start again.
                 outputs += self._push(self._feed.restart(now_ns), now_ns)
                 return outputs + self._announce("completed", now_ns)
+            case Trouble.SESSION:
+                return self._shut_down(now_ns, list(self._clients)[:1])
             case _:
                 return None  # a snapshot comes after a subscription only
 
-    def _shut_down(self, now_ns: int) -> list[Output]:
+    def _shut_down(self, now_ns: int, conns: Iterable[Conn] | None = None) -> list[Output]:
         """Tell everyone that the service is upgraded, and cut them a minute later."""
         outputs: list[Output] = []
-        for conn, client in self._clients.items():
+        for conn in list(self._clients) if conns is None else conns:
+            client = self._clients[conn]
             notice = {"event": "notice", "code": "64008", "msg": _UPGRADE, "connId": client.id}
             outputs += self._send(conn, orjson.dumps(notice).decode(), now_ns)
             self._timers.set(("end", conn), now_ns + NOTICE_NS)

@@ -535,7 +535,7 @@ class Feed:
         listing = self._exchange.listings[step.symbol]
         topic = self._live.get(f"instruments:{TYPES[listing.kind]}")
         if topic is not None and step.status is not None:
-            yield _rows(topic, [instrument(listing, step.status)])
+            yield _rows(topic, [instrument(self._exchange.told(step.symbol), step.status)])
 
 
 def _rows(topic: Topic, rows: list[dict[str, Any]]) -> Payload:

@@ -45,6 +45,7 @@ from hean_router.sim.faces.okx.private_access import (
 from hean_router.sim.faces.okx.private_orders import OPERATIONS, Call, Done, OrderError, Orders
 from hean_router.sim.faces.okx.private_queries import Asker, Queries
 from hean_router.sim.faces.okx.private_words import ms, num
+from hean_router.sim.lies import Liar
 from hean_router.sim.pacing import Timers
 
 PATH = "/ws/v5/private"
@@ -113,6 +114,7 @@ class Private:
     ) -> None:
         self.orders = Orders(exchange, symbols, options)
         self.desk = self.orders.desk
+        self._liar = Liar("okx", self.desk, self.orders.faults)
         self.maintenance = False
         self._options = options
         self._queries = Queries(exchange, self.orders)
@@ -432,6 +434,11 @@ class Private:
 
     # Out
 
+    def carried(self, outcome: Outcome, now_ns: int, *, told: bool = True) -> list[Output]:
+        """What an act of the venue's own pushes; if it is not `told`, accounts hear nothing."""
+        told_of = self._tell(outcome.events, now_ns) if told else []
+        return [*told_of, *(output for step in outcome.steps for output in self._push_step(step))]
+
     def _push(self, outcomes: Iterable[Outcome], now_ns: int) -> list[Output]:
         outputs: list[Output] = []
         for outcome in outcomes:
@@ -463,11 +470,13 @@ class Private:
         for conn, name, each in self._listeners(account, channel):
             if inst_id and not each.wants(inst_id):
                 continue
-            outputs.append(Send(conn, each.frame([row]), name, FrameKind.DATA))
+            outputs.append(Send(conn, each.frame([row]), name, FrameKind.PRIVATE))
             if self.orders.faults.strikes("twice", now_ns):
                 if "uTime" in row and self.orders.faults.pick("twice", 2):
                     row = {**row, "uTime": str(int(row["uTime"]) + 1)}  # documented
-                outputs.append(Send(conn, each.frame([row]), name, FrameKind.DATA))
+                outputs.append(Send(conn, each.frame([row]), name, FrameKind.PRIVATE))
+            if (lie := self._liar.lie(account, row, now_ns)) is not None:
+                outputs.append(Send(conn, each.frame([lie]), name, FrameKind.PRIVATE))
         return outputs
 
     def _listeners(self, account: str, channel: str) -> Iterable[tuple[Conn, str, Subscription]]:
@@ -502,7 +511,10 @@ class Private:
             if told:
                 data = self.orders.words.balances(account, told, now_ns)
                 frame = each.frame([data], eventType="event_update", curPage=1, lastPage=True)
-                outputs.append(Send(conn, frame, topic, FrameKind.DATA))
+                outputs.append(Send(conn, frame, topic, FrameKind.PRIVATE))
+                if (lie := self._liar.lie(name, data, now_ns)) is not None:
+                    frame = each.frame([lie], eventType="event_update", curPage=1, lastPage=True)
+                    outputs.append(Send(conn, frame, topic, FrameKind.PRIVATE))
         return outputs
 
     def _regular(self, conn: Conn, name: str, now_ns: int) -> list[Output]:

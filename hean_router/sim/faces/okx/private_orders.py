@@ -56,6 +56,7 @@ class OkxRules(Rules):
     stp = Stp.MAKER
     post_only_refused = False
     open_max = 500
+    whims = Rules.whims | {Why.QTY_STEP}
 
     def __init__(self) -> None:
         self.quote_fees: set[str] = set()  # accounts of fee type 1
@@ -369,7 +370,7 @@ class Orders:
         if outcome.refusal is not None:
             raise self._refused(outcome.refusal, call, arg)
         assert outcome.order is not None, "not refused"
-        done.outcomes.append(outcome)
+        done.outcomes += [outcome, *self.desk.dust(outcome.order, call.now_ns)]
         return outcome.order
 
     def _refused(self, refusal: Refusal, call: Call, arg: Arg) -> OrderError:
@@ -398,6 +399,11 @@ class Orders:
         return refusal.given <= refusal.limit * (1 + Decimal(fee_e8).scaleb(-8))
 
     def _cancel(self, call: Call, arg: Arg, done: Done) -> OrderRecord:
+        meant = find(call.account, arg)
+        raced = self.desk.race(meant, call.now_ns) if meant is not None else None
+        if raced is not None:
+            done.outcomes.append(raced)
+            done.early = self.faults.pick("race", 3)
         order = self._find(
             call,
             arg,

@@ -260,9 +260,9 @@ class Queries:
             raise _empty("instType")
         wanted = self._listing(params)
         return [
-            instrument(listing, self._exchange.status(listing.symbol))
+            instrument(self._exchange.told(listing.symbol), self._exchange.status(listing.symbol))
             for listing in self._orders.symbols.of_type(params["instType"])
-            if wanted in (None, listing)
+            if wanted in (None, listing) and not self._exchange.gone(listing.symbol)
         ]
 
     def _currencies(self, asker: Asker, params: Params) -> list[Any]:

@@ -29,7 +29,9 @@ from hean_router.sim.faces.okx.facts import Symbols, trim
 
 STP_NAMES = {Stp.MAKER: "cancel_maker", Stp.TAKER: "cancel_taker", Stp.BOTH: "cancel_both"}
 _SOURCES = {Reason.FOK: "13", Reason.NO_LIQUIDITY: "14", Reason.POST_ONLY: "31", Reason.STP: "32"}
+_SOURCES |= {Reason.VENUE: "0", Reason.DEADMAN: "20"}
 _SOURCE_TEXTS = {
+    "0": "Order was canceled by system",
     "1": "Order was canceled by the user.",
     "13": "FOK order was canceled due to incompletely filled",
     "14": "The IOC order was partially canceled due to incompletely filled",

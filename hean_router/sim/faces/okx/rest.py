@@ -105,7 +105,9 @@ class Rest:
             listings = [self._listing(params)] if self._listing(params) in listings else []
             if not listings:
                 raise _no_instrument()
-        return [instrument(each, self._exchange.status(each.symbol)) for each in listings]
+        exchange = self._exchange
+        symbols = [each.symbol for each in listings if not exchange.gone(each.symbol)]
+        return [instrument(exchange.told(name), exchange.status(name)) for name in symbols]
 
     def _books(self, params: Params, now_ns: int) -> list[Any]:
         listing = self._listing(params)
