@@ -235,6 +235,7 @@ class Line:
         # By notice, so that a notice must take it back; None = the venue itself.
         self._halted: dict[tuple[VenueId, str] | None, Instrument | None] = {}
         self._doubted: set[tuple[VenueId, str] | None] = set()  # from before this connection
+        self._told_of_venue = 0  # times that a stream has told how the whole venue stands
 
     def hear(self, session: FeedSession, events: Sequence[SessionEvent], now_ns: int) -> None:
         """What a session says goes through the pair, which knows who leads."""
@@ -438,6 +439,8 @@ class Line:
     def _note(self, notice: Notice) -> None:
         about = notice.instrument
         key = about.key if about else None
+        if about is None and notice.kind in {NoticeKind.HALTED, NoticeKind.RESUMED}:
+            self._told_of_venue += 1
         if notice.kind is NoticeKind.HALTED:
             self._halted[key] = about
             self._doubted.discard(key)
@@ -481,7 +484,7 @@ class Line:
 
     async def _look_at_halts(self) -> None:
         """Ask how halts stand: while there was no connection nobody told that they are over."""
-        feed = self.feed
+        feed, told = self.feed, self._told_of_venue
         notices = list(await feed.http.ask(feed.part, feed.connector.status()))
         listed = {one.symbol: one for one in await feed.instruments()}
         halted = any(one.kind is NoticeKind.HALTED and one.instrument is None for one in notices)
@@ -491,6 +494,8 @@ class Line:
                 notices.append(Notice(NoticeKind.RESUMED, "no maintenance any more"))
             elif about and (now := listed.get(about.symbol)) and now.trading is Trading.OPEN:
                 notices.append(Notice(NoticeKind.RESUMED, "listed as open", about))
+        if told != self._told_of_venue:  # the stream has said how the venue stands since we asked
+            notices = [one for one in notices if one.instrument is not None]
         for notice in notices:
             self._note(notice)
         if notices:

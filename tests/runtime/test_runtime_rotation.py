@@ -523,6 +523,31 @@ def test_a_halt_told_by_the_new_connection_is_believed_more_than_an_old_list():
     tried(main)
 
 
+def test_an_answer_that_is_older_than_what_the_stream_told_halts_nothing():
+    """Asked while the venue was down, answered when it was back: it would have lasted for ever."""
+
+    async def main(world, venue, feed, heard, told):
+        await asyncio.sleep(1)
+        await venue.tell(kind="halted", text="maintenance")
+        venue.status = ["halted"]
+        await asyncio.sleep(1)
+        ask = feed.http.ask
+
+        async def slow(part, question, *more):
+            found = await ask(part, question, *more)
+            await asyncio.sleep(2)
+            return found
+
+        feed.http.ask = slow
+        await venue.lines[0].ws.close(1012, "maintenance")
+        await asyncio.sleep(2)
+        await venue.tell(kind="resumed", text="online")
+        await asyncio.sleep(20)
+        assert [kind for kind, _, _ in notices(heard)] == ["halted", "resumed"]
+
+    tried(main)
+
+
 def test_a_halt_that_goes_on_stays():
     async def main(world, venue, feed, heard, told):
         await asyncio.sleep(1)

@@ -1,3 +1,11 @@
 """Seeds that once found something: run for ever, in every check of everything."""
 
-KEPT: dict[int, str] = {}
+KEPT: dict[int, str] = {
+    5: "Kraken's counter was spent on trades asked for pair by pair",
+    8: "questions before their answers could decide, and then none left",
+    27: "one cut of a private stream was asked about twice",
+    53: "a task of the router died and took all others with it",
+    78: "an old answer about maintenance was believed more than the stream",
+    161: "the same question twice while the first waited for its turn",
+    286: "five orders of unknown fate at once where questions are dear",
+}
