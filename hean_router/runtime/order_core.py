@@ -44,6 +44,10 @@ class DeskPolicy(Struct, frozen=True, kw_only=True):
     `leave`: an order that has not left by then is not sent.  `grace`: how long after the last
     moment at which a venue may act its answer is waited for.  `clock_off_max`: a machine whose
     clock is off by more is not fit to trade, however well that is known.
+
+    `dead_man_s`: the venue is asked, three times as often, to end our orders should we fall silent
+    for so long, where it can; 0: it is not.  OKX ends those with our tag, Kraken every order of
+    the account.
     """
 
     socket_deadline_ms: int = 1_000
@@ -52,6 +56,7 @@ class DeskPolicy(Struct, frozen=True, kw_only=True):
     grace_ms: int = 500
     clock_bound_max_ms: int = 250
     clock_off_max_ms: int = 5_000
+    dead_man_s: int = 0
 
 
 class Pending(Struct, eq=False):
@@ -120,6 +125,7 @@ class DeskCore:
         # Instruments whose trades are to be asked for in one question: since when, and wanted when.
         self._fills_wanted: dict[Instrument, tuple[int, int]] = {}
         self._asking = asyncio.Semaphore(ASKS_AT_ONCE)
+        self.dead_man_ns = 0  # until when the venue holds its switch, our clock; 0: it has none
         self._measure_now = asyncio.Event()
         self._broken = asyncio.Event()
         self._last: tuple[bool, str] | None = None

@@ -338,6 +338,7 @@ class NativeDesk(DeskAsks):
         ]
         self._stand()
         work = [self._keep_clock(), self._keep_rates(instruments), self._watch()]
+        work.append(self._keep_dead_man())
         # No TaskGroup: one that fails just when it is cancelled from outside forgets the latter.
         tasks = [asyncio.create_task(each) for each in (*work, *(x.run() for x in self._lines))]
         try:
@@ -415,6 +416,28 @@ class NativeDesk(DeskAsks):
             except VenueError as fault:
                 self._tell(AskFailed(what="fees", why=self._clean(str(fault))))
                 wait_s = RATES_AGAIN_S
+            await asyncio.sleep(wait_s)
+
+    async def _keep_dead_man(self) -> None:
+        """Ask again and again to end our orders should we not ask again in time.
+
+        It is not switched off at our end: whoever wants orders to outlive the router uses none.
+        """
+        seconds = self._policy.dead_man_s
+        if not seconds:
+            return
+        wait_s, told = seconds / 3, ""
+        while (ask := self.codec.dead_man(seconds)) is not None:
+            try:
+                signing = self._signing(urgent=True)
+                granted = await self._http.ask(self._part, ask, wait_s, signing)
+                self.dead_man_ns = (signing.left_ns or self._clock()) + int(granted * SECOND)
+                told = ""
+            except VenueError as fault:
+                if told != (told := self._clean(str(fault))):
+                    self._say(f"{self.venue} {self.account}: dead man's switch: {told}")
+                await asyncio.sleep(wait_s / 4)
+                continue
             await asyncio.sleep(wait_s)
 
     # ---------------------------------------------------------------------- the clock
