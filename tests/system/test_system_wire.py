@@ -262,6 +262,13 @@ def test_no_wire_loses_or_doubles_an_order(tmp_path):
     print(dict(story.hits))
 
 
+async def _clear(client: Any) -> None:
+    """Now and then everything is taken back, so that there is room for more."""
+    while True:
+        await asyncio.sleep(10)
+        await client.cancel_all()
+
+
 @pytest.mark.storm
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [51, 52, 53])
@@ -274,7 +281,9 @@ def test_minutes_of_bad_wires_lose_nothing(seed, tmp_path):
         async with rig.client() as client:
             await rig.ready(client)
             async with Crowd(rig, client, ordered):
+                clearing = asyncio.create_task(_clear(client))
                 await dice.throw(MINUTES_S)
+                clearing.cancel()
                 await rig.ready(client)
             await wind_up(client, rig)
             return dice, ordered, await collect(client, submitted=list(ordered.ids))
@@ -287,7 +296,7 @@ def test_minutes_of_bad_wires_lose_nothing(seed, tmp_path):
         assert "Traceback" not in rig.router.said(), rig.router.said()
     print(f"{ordered.said()}\nstruck: {dict(dice.hits)} of {dict(dice.thrown)}")
     assert ordered.taken > MINUTES_S, "hardly an order was taken: nothing was tested"
-    never = [kind for kind, count in dice.thrown.items() if count > 3 and not dice.hits[kind]]
+    never = [kind for kind, count in dice.thrown.items() if count > 5 and not dice.hits[kind]]
     assert not never, f"thrown and never struck: {never}"
 
 
