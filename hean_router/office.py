@@ -6,7 +6,15 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from functools import partial
@@ -24,10 +32,11 @@ from hean_router.domain.desk import DeskStanding, FeesSeen, Sent
 from hean_router.domain.errors import ConfigError, HeanError
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.order import ChildOrder, Credentials
-from hean_router.domain.record import NonceReserved, Row
+from hean_router.domain.record import Checkpoint, Row
 from hean_router.domain.venue import Fees
-from hean_router.engine import Engine, Policy, Started
+from hean_router.engine import Engine, Keep, Policy, Started
 from hean_router.portfolio import exposure
+from hean_router.risk.scopes import duplicate_span_ns
 from hean_router.runtime.clock import Clock, steady_clock, wall_ns
 from hean_router.runtime.clock_offset import ClockOffset
 from hean_router.runtime.http import Http
@@ -35,10 +44,12 @@ from hean_router.runtime.limits import KeyLimits, Limits
 from hean_router.runtime.order_budget import limits_factor, scaled
 from hean_router.runtime.order_desk import NativeDesk
 from hean_router.runtime.paper_desk import PaperDesk
+from hean_router.runtime.saved import StateError, dump, layout_of, load, read
 from hean_router.runtime.supervisor import kept
 from hean_router.runtime.trading import MarketWorld, Trading
-from hean_router.store import Journal
+from hean_router.store import Journal, states
 from hean_router.store.feeder import Feeder
+from hean_router.store.past import Archive
 from hean_router.store.query import QueryStore
 from hean_router.store.schema import upgrade
 from hean_router.store.urls import JOURNAL_FILE, beside, read_url
@@ -50,6 +61,8 @@ from hean_router.venue.gateway import OrderDesk
 log = logging.getLogger(__name__)
 
 PAPER = "paper"  # the account of paper trading
+SAVED_EVERY = 20_000  # rows between two states
+SAVED_LEAST = 2_000  # rows that are worth one at the end
 
 
 class Office:
@@ -73,6 +86,7 @@ class Office:
         tell: Callable[[str], None] | None = None,
         journal: Journal | None = None,
         policy: Policy | None = None,
+        keep: Keep | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.settings, self.targets, self.paper = settings, chosen, paper
@@ -91,23 +105,38 @@ class Office:
         self._offsets: dict[str, ClockOffset] = {}
         self._https: list[Http] = []
         self.journal = journal or self._open_journal()
-        rows = [row for _, row in self.journal.rows()]
-        self.metrics = OrderMetrics()
+        self.archive = _archive(self.journal)
+        self._at_checkpoint = False
         self.desks: dict[tuple[str, str], OrderDesk] = {}
-        self._make_desks(rows)
-        market = self.router.market
-        self.world = MarketWorld(market, self.desks)
+        self.world = MarketWorld(self.router.market, self.desks)
+        self._policy, self._keep, self._entropy = policy or policy_of(settings), keep, entropy
+        self._wall = None if clock is not None else wall_ns
+        self._make()
+        self._saved_seq = self._recover()
+        self._make_desks(self.engine.core.nonces)
+        self._resume()
+        self._restore_paper()
+
+    # ------------------------------------------------------------------------- parts
+
+    def _make(self) -> None:
+        """Everything that rows are folded into, new."""
+        settings = self.settings
+        self.metrics, self.fills = OrderMetrics(), Fills()
         self.engine = Engine(
             self.world,
             settings.limits.limits(),
-            desks=dict.fromkeys(self.desks, ""),
+            desks=dict.fromkeys(self._places(), ""),
             strategies=self._strategies(),
             strategy_params={name: one.params for name, one in settings.strategies.items()},
-            policy=policy or policy_of(settings),
+            policy=self._policy,
+            keep=self._keep or Keep(),
             reporting=settings.limits.reporting,
         )
+        if self.archive is not None:
+            self.engine.core.past = self.archive
         self.trading = Trading(
-            market,
+            self.router.market,
             self.engine,
             self.journal,
             self.desks,
@@ -119,16 +148,58 @@ class Office:
             committed=self._committed,
             denied=self.metrics.denied,
             gate=settings.limits.for_gate(),
-            wall=None if clock is not None else wall_ns,
-            entropy=entropy,
+            wall=self._wall,
+            entropy=self._entropy,
         )
-        self.fills = Fills()
         self.figures = Figures(self.engine, self.metrics.stages, self._messages, self.clock())
-        self.trading.recover(rows)
-        self._resume(rows)
-        self._restore_paper()
 
-    # ------------------------------------------------------------------------- parts
+    def _places(self) -> list[tuple[str, str]]:
+        """Every account at every venue, as they are configured."""
+        return [
+            (target.venue, account)
+            for target in self.targets
+            for account in ([PAPER] if self.paper else target.accounts)
+        ]
+
+    def _recover(self) -> int:
+        """Take up the newest state that holds, and the rows after it; the state's row, 0 for none.
+
+        Of a state that does not hold a row is written once we stand; then an older one serves, or
+        every row.
+        """
+        limits = self.settings.limits
+        self._layout = layout_of(duplicate_span_ns(limits.limits()), limits.for_gate())
+        self._state_faults, others = list[str](), 0
+        seq = 0 if self.archive is None else 1 << 62
+        while seq:
+            found = states.newest(self.journal, self._layout, seq)
+            self._state_faults += found.faults
+            seq, others = found.seq, found.others
+            if seq and self._take_up(found):
+                break
+        if not seq and others:
+            log.info("states were written by another version: every row is read")
+        self.trading.recover(self._read(self.journal.rows(seq)))
+        return seq
+
+    def _take_up(self, found: states.Found) -> bool:
+        """Whether that state could be taken up; if not, everything is new."""
+        try:
+            load(self.trading, read(found.data), self.figures.trips, self.metrics)
+        except StateError as fault:
+            self._state_faults.append(f"the state at row {found.seq}: {fault}")
+            self._make()
+            return False
+        self.fills = Fills(seq=found.seq)
+        return True
+
+    def _read(self, rows: Iterable[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
+        """Each row to whoever follows them beside the trading itself."""
+        for seq, row in rows:
+            self.figures.resume((row,))
+            self.metrics.resume((row,))
+            self.fills.apply(row)
+            yield seq, row
 
     def _open_journal(self) -> Journal:
         if self.state is None:
@@ -147,14 +218,10 @@ class Office:
     @property
     def account(self) -> str:
         """The account that is meant where none is named."""
-        accounts = sorted({account for _, account in self.desks})
+        accounts = sorted({account for _, account in self._places()})
         return "main" if "main" in accounts or not accounts else accounts[0]
 
-    def _make_desks(self, rows: Sequence[Row]) -> None:
-        nonces: dict[tuple[str, str], int] = {}
-        for row in rows:
-            if isinstance(row, NonceReserved):
-                nonces[row.venue, row.account] = row.below
+    def _make_desks(self, nonces: Mapping[tuple[str, str], int]) -> None:
         for target in self.targets:
             if self.paper:
                 self._paper_desk(target)
@@ -203,11 +270,8 @@ class Office:
             offset=self._offsets.setdefault(target.venue, ClockOffset()),
         )
 
-    def _resume(self, rows: Sequence[Row]) -> None:
-        self.figures.resume(rows)
-        self.metrics.resume(rows)
-        for row in rows:
-            self.fills.apply(row)
+    def _resume(self) -> None:
+        self._to_save, self._parts = asyncio.Event(), list[Iterator[None]]()
         self.metrics.standing = self._standing
         self.router.metrics.add(self.metrics)
         self.feeder: Feeder | None = None
@@ -253,6 +317,9 @@ class Office:
                 "the engine's timer": self.trading.run,
                 "the key figures": self._sample,
             }
+            for fault in self._state_faults:
+                self.trading.note("state_spoiled", f"{fault}; it was passed over")
+            work["the states"] = self._save_states
             if (feeder := self.feeder) is not None:
                 work["the query store's feeder"] = lambda: self._feed(feeder)
             for (venue, account), desk in self.desks.items():
@@ -268,6 +335,7 @@ class Office:
                     if isinstance(found, Exception):
                         log.error("a fault of our own while closing", exc_info=found)
                 self.trading.close()
+                self._save_last()
                 for http in self._https:
                     await http.close()
                 if self.query is not None:
@@ -347,14 +415,47 @@ class Office:
             await asyncio.sleep(wait_s)
             wait_s = min(60.0, wait_s * 2)
 
+    # ------------------------------------------------------------------------- states
+
+    def _state(self) -> states.Saving:
+        self._saved_seq = self.journal.seq
+        data = dump(self.trading, self.figures.trips, self.metrics)
+        return states.Saving(self.journal, self._layout, data)
+
+    async def _save_states(self) -> None:
+        """Write states as they come, a part at a time: nobody waits for them."""
+        while True:
+            await self._to_save.wait()
+            self._to_save.clear()
+            while self._parts:
+                try:
+                    for _ in self._parts.pop():
+                        await asyncio.sleep(0.005)
+                except HeanError as fault:
+                    log.warning("a state could not be saved: %s", fault)
+
+    def _save_last(self) -> None:
+        """Spare the next start the rows since the last state, where they are many."""
+        written = not self.trading.journal_why and not self.trading.lost
+        if self.archive is None or not written:
+            return
+        if self.journal.seq - self._saved_seq >= SAVED_LEAST:
+            self._state().all()
+
     # ------------------------------------------------------------------------- what is heard
 
     def _hear(self, row: Row, at_ns: int) -> None:
+        self._at_checkpoint = self._at_checkpoint or isinstance(row, Checkpoint)
         self.metrics.row(row, at_ns)
         self.figures.row(row)
         self.fills.apply(row)
 
     def _committed(self, seq: int) -> None:
+        if self._at_checkpoint:
+            self._at_checkpoint = False
+            if self.archive is not None and seq - self._saved_seq >= SAVED_EVERY:
+                self._parts = [self._state().parts()]  # one that was not finished is given up
+                self._to_save.set()
         if self.feeder is not None:
             self.feeder.committed(seq)
 
@@ -408,6 +509,7 @@ class Office:
             opportunities=self.opportunities,
             metrics=self.router.metrics.text,
             store=self.query,
+            archive=self.archive,
         )
 
     def opportunities(self, account: str) -> list[dict[str, Any]]:
@@ -437,6 +539,11 @@ class Office:
             if (tier := event.fees.get(of.symbol)) is not None:
                 found[of.pair] = tier
         self.router.market.set_fees(VenueId(venue), found)
+
+
+def _archive(journal: object) -> Archive | None:
+    """A test's own journal may have nothing beside its rows: then all is remembered."""
+    return Archive(journal) if isinstance(journal, Journal) else None
 
 
 def policy_of(settings: Settings) -> Policy:

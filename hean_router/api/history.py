@@ -9,20 +9,26 @@ from msgspec import structs
 from hean_router.book.sweep import EXACT
 from hean_router.domain.record import Filled, FillUndone, Row
 
-KEPT = 200_000  # of an account; older ones are in the query store
+KEPT = 10_000  # of an account; older ones are read from the journal
 
 
 class Fills:
-    """Every account's trades, the latest first.  Nothing here answers without an account."""
+    """Every account's trades, the latest first.  Nothing here answers without an account.
 
-    def __init__(self, kept: int = KEPT) -> None:
+    It must be told every row, in order: a trade's number is that of its row in the journal.  `seq`
+    is the number of the last row before the first that it is told.
+    """
+
+    def __init__(self, kept: int = KEPT, *, seq: int = 0) -> None:
         self._kept = kept
-        self._count = 0
+        self.seq = self._begun = seq
+        self._dropped: dict[str, int] = {}  # account -> the latest that is remembered no more
         self._seen: set[tuple[str, str, str, str]] = set()
         self._by_account: dict[str, deque[tuple[int, Filled]]] = {}
 
     def apply(self, row: Row) -> None:
         """Take a committed row; those that are no fills, or were told before, change nothing."""
+        self.seq += 1
         if isinstance(row, FillUndone):
             self._undo(row)
         if not isinstance(row, Filled):
@@ -32,11 +38,10 @@ class Fills:
             return
         mine = self._by_account.setdefault(row.account, deque())
         if len(mine) >= self._kept:
-            old = mine.popleft()[1]
+            self._dropped[row.account], old = mine.popleft()
             self._seen.discard((old.venue, old.account, old.symbol, old.trade_id))
         self._seen.add(trade)
-        self._count += 1
-        mine.append((self._count, row))
+        mine.append((self.seq, row))
 
     def _undo(self, row: FillUndone) -> None:
         """Show what is left of a trade that was taken back in part; all of it: none."""
@@ -61,6 +66,10 @@ class Fills:
                     ),
                 )
             return
+
+    def forgotten(self, account: str) -> int:
+        """The number of the row up to which that account's trades are in the journal alone."""
+        return self._dropped.get(account, self._begun)
 
     def page(
         self, account: str, fits: Callable[[Filled], bool], before: int | None, limit: int

@@ -13,6 +13,7 @@ from hean_router.domain.parent import Intent
 from hean_router.domain.record import Row
 from hean_router.engine import Engine, Placed, Refused
 from hean_router.runtime.market import Market
+from hean_router.store.past import Archive
 from hean_router.store.query import QueryStore
 
 
@@ -100,7 +101,7 @@ class Desk:
 
     `kpis` and `opportunities` answer for one account; each opportunity and figure is JSON's types.
     `fills` must be told every row, those of the journal first.  `store` is the query store, where
-    there is one.
+    there is one; `archive` reads from the journal what memory has let go of.
     """
 
     trading: Trading
@@ -111,6 +112,7 @@ class Desk:
     opportunities: Callable[[str], Sequence[Mapping[str, Any]]] = lambda _account: ()
     metrics: Callable[[], bytes] = lambda: b""
     store: QueryStore | None = None
+    archive: Archive | None = None
 
     def marks(self) -> dict[str, tuple[Decimal, int]]:
         """Mid by symbol and when it was seen."""

@@ -1,14 +1,14 @@
 """Orders and fills.  Every search begins with an account."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from starlette.responses import Response
 
-from hean_router.api import stored, views
+from hean_router.api import earlier, stored, views
 from hean_router.api.access import account_of
 from hean_router.api.errors import ApiError, answer, seen
 from hean_router.api.office import Desk
@@ -84,7 +84,8 @@ async def place_order(
     placed = desk.trading.submit([intent], key.key_id)
     if isinstance(placed, Refused):
         raise refusal(placed)
-    parent = desk.trading.engine.oms.parents[placed.parents[0]]
+    parent = earlier.parent(desk, placed.parents[0])
+    assert parent is not None, "what was placed is in memory or in the journal"
     if wait_ms and not parent.status.is_final:
         await desk.trading.wait(parent.id, wait_ms / 1000)
     return answer(views.order(parent), 200 if placed.existing else 201)
@@ -150,21 +151,15 @@ async def list_orders(
             since_ns=since,
         )
         return await _stored_orders(desk, account_of(key, account), which, cursor, limit)
-    page: list[Parent] = []
     fits = _fits(symbol, strategy, status)
-    for parent in _of_account(desk, account_of(key, account)):
-        if since is not None and parent.at_ns < since:
-            break
-        if (cursor is None or parent.id < cursor) and fits(parent):
-            page.append(parent)
-            if len(page) > limit:
-                break
-    more = len(page) > limit
-    page = page[:limit]
+    whose = account_of(key, account)
+    page = await earlier.parents(
+        desk, whose, fits, symbol, strategy, cursor=cursor, since_ns=since, limit=limit
+    )
     return answer(
         {
-            "orders": [views.order(parent) for parent in page],
-            "next_cursor": page[-1].id if more else None,
+            "orders": [views.order(parent) for parent in page.parents],
+            "next_cursor": page.next,
         }
     )
 
@@ -178,11 +173,6 @@ async def _stored_orders(
         found = [await stored.one(store, account, line.id, "id") for line in page.lines]
     orders = [views.order(parent) for parent in found if parent is not None]
     return answer({"orders": orders, "next_cursor": page.next or None})
-
-
-def _of_account(desk: Desk, account: str) -> Iterator[Parent]:
-    """An account's parents, the latest first; nobody else's is looked at."""
-    return reversed(desk.trading.engine.oms.by_account.get(account, {}).values())
 
 
 def _fits(
@@ -200,9 +190,10 @@ def _fits(
 
 
 def _find(desk: Desk, account: str, order_id: str, by: str) -> Parent:
-    oms = desk.trading.engine.oms
-    name = oms.by_client.get((account, order_id)) if by == "client" else order_id
-    parent = oms.parents.get(name) if name is not None else None
+    if by == "client":
+        parent = earlier.named(desk, account, order_id)
+    else:
+        parent = earlier.parent(desk, order_id)
     # Another account's order is answered like one that never was.
     if parent is None or parent.intent.account != account:
         raise _no_order(order_id)
@@ -311,7 +302,7 @@ async def list_fills(
             and (since is None or row.at_ns >= since)
         )
 
-    page, more = desk.fills.page(account_of(key, account), fits, cursor, limit)
+    page, more = await earlier.fills(desk, account_of(key, account), fits, cursor, limit)
     body: dict[str, Any] = {
         "fills": [views.fill(row, of(row)) for row in page],
         "next_cursor": None if more is None else str(more),

@@ -77,6 +77,23 @@ def checked_scopes(scopes: tuple[str, ...]) -> frozenset[str]:
     return frozenset(scopes)
 
 
+class KeyState(Struct, frozen=True, array_like=True):
+    """As `KeyInfo`, with the token's hash."""
+
+    key_id: str
+    account: str
+    scopes: list[str]
+    name: str
+    digest: str
+
+
+class KeysState(Struct, frozen=True, kw_only=True):
+    """As `KeyRing`."""
+
+    good: list[KeyState]
+    seen: list[str]
+
+
 class KeyRing:
     """The keys that are good now."""
 
@@ -106,6 +123,21 @@ class KeyRing:
                 self._keys.pop(key_id, None)
             case _:
                 pass
+
+    def dump(self) -> KeysState:
+        """What rows have made of it: hashes, no token."""
+        good = [
+            KeyState(info.key_id, info.account, sorted(info.scopes), info.name, digest)
+            for info, digest in self._keys.values()
+        ]
+        return KeysState(good=good, seen=sorted(self._seen))
+
+    def load(self, state: KeysState) -> None:
+        """Make this, which is new, what was dumped."""
+        self._seen.update(state.seen)
+        for one in state.good:
+            info = KeyInfo(one.key_id, one.account, frozenset(one.scopes), one.name)
+            self._keys[one.key_id] = (info, one.digest)
 
     def find(self, bearer: str) -> KeyInfo | None:
         """The key of a bearer token; None for anything else.

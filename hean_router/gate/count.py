@@ -106,10 +106,10 @@ class Count:
         self.positions: dict[Scope, Decimal] = {}  # (account, symbol) -> base, over venues
         self.state, self.reason = "normal", ""
         self.faults: list[Fault] = []
-        self._rooms: dict[str, Decimal] = {}  # ended parents -> what they asked for and did not get
-        self._trades: dict[Order, tuple[int, str]] = {}  # when booked, and to which parent
-        self._orders: dict[Order, Child] = {}  # the venue's ids, for trades that tell no other
-        self._orphans: dict[Order, list[Filled]] = {}
+        self.rooms: dict[str, Decimal] = {}  # ended parents -> what they asked for and did not get
+        self.trades: dict[Order, tuple[int, str]] = {}  # when booked, and to which parent
+        self.orders: dict[Order, Child] = {}  # the venue's ids, for trades that tell no other
+        self.orphans: dict[Order, list[Filled]] = {}
 
     # ------------------------------------------------------------------------- rows
 
@@ -153,7 +153,7 @@ class Count:
         _sound(row.qty, row.worst_px)
         if row.quote_max is not None:
             _sound(row.quote_max)
-        if row.parent in self._rooms:
+        if row.parent in self.rooms:
             return  # ended before: `no_parent`
         if (known := self.parents.get(row.parent)) is not None:
             known.closed = "it was placed twice"
@@ -203,32 +203,32 @@ class Count:
             return
         row = child.row
         order = (row.venue, row.account, row.symbol, order_id)
-        child.order, self._orders[order] = order, child
-        for trade in self._orphans.pop(order, ()):
+        child.order, self.orders[order] = order, child
+        for trade in self.orphans.pop(order, ()):
             self._credit(trade, child)
 
     # ------------------------------------------------------------------------- trades
 
     def is_new(self, row: Filled) -> bool:
         """Whether that trade has not been counted yet."""
-        return (row.venue, row.account, row.symbol, row.trade_id) not in self._trades
+        return (row.venue, row.account, row.symbol, row.trade_id) not in self.trades
 
     def _filled(self, row: Filled) -> None:
         _sound(row.qty, row.px)
         trade = (row.venue, row.account, row.symbol, row.trade_id)
-        if trade in self._trades:
+        if trade in self.trades:
             return
-        self._trades[trade] = (row.at_ns, row.parent)
+        self.trades[trade] = (row.at_ns, row.parent)
         where = (row.account, row.symbol)
         signed = row.qty if row.side is Side.BUY else EXACT.minus(row.qty)
         self.positions[where] = EXACT.add(self.positions.get(where, ZERO), signed)
         order = (row.venue, row.account, row.symbol, row.venue_order_id)
-        child = self.children.get(row.key) if row.key else self._orders.get(order)
+        child = self.children.get(row.key) if row.key else self.orders.get(order)
         if child is not None:
             self._credit(row, child)
             self._named(child, row.venue_order_id)
-        elif row.parent in self._rooms:
-            room = self._rooms[row.parent] = EXACT.subtract(self._rooms[row.parent], row.qty)
+        elif row.parent in self.rooms:
+            room = self.rooms[row.parent] = EXACT.subtract(self.rooms[row.parent], row.qty)
             if room < 0:
                 self._fault(
                     row, "overfill", f"{row.parent} has ended, and trades beyond its quantity"
@@ -236,7 +236,7 @@ class Count:
         elif row.key:
             self._fault(row, "unknown_order", f"a trade of {row.key}, which was never intended")
         elif row.venue_order_id:
-            self._orphans.setdefault(order, []).append(row)
+            self.orphans.setdefault(order, []).append(row)
 
     def _credit(self, row: Filled, child: Child) -> None:
         asked, parent = child.row, child.parent
@@ -271,26 +271,26 @@ class Count:
         """A trade, or a part of it, counts no more, wherever it was counted."""
         _sound(row.qty, row.px)
         trade = (row.venue, row.account, row.symbol, row.trade_id)
-        if trade not in self._trades:
+        if trade not in self.trades:
             self._fault(row, "undone", f"{row.trade_id} was never booked")
             return
         if row.whole:
-            del self._trades[trade]
+            del self.trades[trade]
         where = (row.account, row.symbol)
         signed = EXACT.minus(row.qty) if row.side is Side.BUY else row.qty
         self.positions[where] = EXACT.add(self.positions.get(where, ZERO), signed)
         order = (row.venue, row.account, row.symbol, row.venue_order_id)
-        waiting = self._orphans.get(order, ())
+        waiting = self.orphans.get(order, ())
         if not row.key and any(one.trade_id == row.trade_id for one in waiting):
             left = [one for one in waiting if one.trade_id != row.trade_id]
-            self._orphans[order] = left
+            self.orphans[order] = left
             if not left:
-                del self._orphans[order]
+                del self.orphans[order]
             return
-        child = self.children.get(row.key) if row.key else self._orders.get(order)
+        child = self.children.get(row.key) if row.key else self.orders.get(order)
         if child is None:
-            if row.parent in self._rooms:
-                self._rooms[row.parent] = EXACT.add(self._rooms[row.parent], row.qty)
+            if row.parent in self.rooms:
+                self.rooms[row.parent] = EXACT.add(self.rooms[row.parent], row.qty)
             return
         spent = EXACT.multiply(row.px, row.qty)
         child.filled = EXACT.subtract(child.filled, row.qty)
@@ -307,35 +307,35 @@ class Count:
         found.closed = "it has ended"
         if found.out("") > 0:
             return
-        self._rooms[parent] = EXACT.subtract(found.row.qty, found.filled)
+        self.rooms[parent] = EXACT.subtract(found.row.qty, found.filled)
         del self.parents[parent]
         for child in found.children:
             self.children.pop(child.row.key, None)
             if child.order is not None:
-                self._orders.pop(child.order, None)
+                self.orders.pop(child.order, None)
 
     def _checkpoint(self, row: Checkpoint) -> None:
         """Those are forgotten; what by this count may yet trade is kept all the same."""
         for parent in row.parents:
-            self._rooms.pop(parent, None)
+            self.rooms.pop(parent, None)
         nameless = {
             (child.row.venue, child.row.account, child.row.symbol)
             for child in self.children.values()
             if child.order is None
         }
-        for order, fills in list(self._orphans.items()):
+        for order, fills in list(self.orphans.items()):
             if order[:3] in nameless:
                 continue  # may be that one's
             if all(fill.at_ns < row.trades_before_ns for fill in fills):
-                del self._orphans[order]
+                del self.orphans[order]
         waiting = {
-            (*order[:3], fill.trade_id) for order, fills in self._orphans.items() for fill in fills
+            (*order[:3], fill.trade_id) for order, fills in self.orphans.items() for fill in fills
         }
-        for trade, (at_ns, parent) in list(self._trades.items()):
+        for trade, (at_ns, parent) in list(self.trades.items()):
             if at_ns >= row.trades_before_ns or trade in waiting:
                 continue
-            if parent not in self.parents and parent not in self._rooms:
-                del self._trades[trade]
+            if parent not in self.parents and parent not in self.rooms:
+                del self.trades[trade]
 
     def _fault(self, row: ChildIntended | Filled | FillUndone, code: str, why: str) -> None:
         self.faults.append(((row.venue, row.account), code, why))

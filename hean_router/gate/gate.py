@@ -30,8 +30,10 @@ from hean_router.domain.limits import GateLimits
 from hean_router.domain.order import Tif
 from hean_router.domain.parent import Life
 from hean_router.domain.record import ChildIntended, Filled, Incident, Opened, RiskSet, Row
+from hean_router.gate import saved
 from hean_router.gate.count import EXACT, ZERO, Child, Count, Parent, Scope
 from hean_router.gate.net import BLIND, Look, Net
+from hean_router.gate.saved import GateState
 
 CHILDREN_MAX = 400  # of one parent: beyond it something runs in circles
 # An intention older than this is not sent any more.  A desk is stricter (250 ms to the wire);
@@ -190,6 +192,25 @@ class Gate:
                 self._epoch, self._tag = max(epoch, self._epoch), tag
             case _:
                 pass
+
+    def dump(self) -> GateState:
+        """What rows have made of it."""
+        since = self._since
+        return GateState(
+            count=saved.dump(self._count),
+            faults=[(at, why, since.get(("fault", at), 0)) for at, why in self._faults.items()],
+            epoch=self._epoch,
+            tag=self._tag,
+            repeated=self._net.dump(),
+        )
+
+    def load(self, state: GateState) -> None:
+        """Make this, which is new, what was dumped; nothing is opened by it."""
+        saved.load(self._count, state.count)
+        for scope, why, at_ns in state.faults:
+            self._keep(scope, why, at_ns)
+        self._epoch, self._tag = state.epoch, state.tag
+        self._net.load(state.repeated)
 
     def _place_of(self, row: Row) -> Scope:
         child = self._count.children.get(getattr(row, "key", ""))

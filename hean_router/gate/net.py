@@ -214,6 +214,17 @@ class Net:
             times.popleft()
         return "" if len(times) < most else f"{len(times)} orders refused in {window_s} s"
 
+    def dump(self) -> list[tuple[_Who, list[tuple[int, Decimal]]]]:
+        """The trades within the window, as rows have told of them."""
+        return [(who, list(one.when)) for who, one in self._trades.items() if one.when]
+
+    def load(self, state: list[tuple[_Who, list[tuple[int, Decimal]]]]) -> None:
+        """Take them up again."""
+        for who, when in state:
+            trades = self._trades.setdefault(who, _Trades())
+            for at_ns, quote in when:
+                trades.add(at_ns, quote)
+
     def reset(self) -> None:
         """A person has looked: what repeated is counted anew."""
         self._trades.clear()

@@ -94,7 +94,7 @@ class Orders:
         self.balances_ns: dict[tuple[str, str], int] = {}
         self.breaches: deque[Breach] = deque(maxlen=BREACHES_KEPT)
         self.touched: dict[str, Child] = {}  # since the resolver last looked
-        self._last_parent = 0
+        self.last_parent = 0
         self._appliers: dict[type[Row], Callable[[Row], None]] = {
             Opened: self._opened,
             ParentPlaced: self._placed,
@@ -127,8 +127,8 @@ class Orders:
 
     def next_parent_id(self) -> str:
         """A name never given before: 8 of [0-9a-z].  Each call gives another."""
-        self._last_parent += 1
-        return keys.base36(self._last_parent, keys.PARENT_LEN)
+        self.last_parent += 1
+        return keys.base36(self.last_parent, keys.PARENT_LEN)
 
     def child_key(self, parent_id: str, number: int, attempt: int = 0) -> str:
         """The key of a parent's child; the journal's first row must have been applied."""
@@ -165,7 +165,7 @@ class Orders:
         self.by_account.setdefault(row.intent.account, {})[parent.id] = parent
         self.by_client[row.intent.account, row.intent.client_order_id] = parent.id
         if keys.is_base36(row.parent):
-            self._last_parent = max(self._last_parent, int(row.parent, 36))
+            self.last_parent = max(self.last_parent, int(row.parent, 36))
 
     def _decided(self, row: Row) -> None:
         assert isinstance(row, Decided)
@@ -508,7 +508,7 @@ class Orders:
             "foreign": {"|".join(order): row for order, row in self.foreign.items()},
             "balances_ns": sorted((*both, at) for both, at in self.balances_ns.items()),
             "breaches": [tuple(breach) for breach in self.breaches],
-            "last_parent": self._last_parent,
+            "last_parent": self.last_parent,
             "forgotten": [self.forgotten, self.trades_before_ns],
         }
         text: Final = msgspec.json.encode(state, order="deterministic", enc_hook=str)

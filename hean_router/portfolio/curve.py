@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from hean_router.domain.order import OrderState, Tif
 from hean_router.domain.record import (
+    Checkpoint,
     ChildAbsent,
     ChildAcked,
     ChildIntended,
@@ -139,6 +140,10 @@ class OrderCounts:
                     if row.maker:
                         resting.maker = EXACT.add(resting.maker, row.qty)
                     self._settle(row.key, resting)
+            case Checkpoint():  # of those nothing more will come
+                gone = set(row.parents)
+                for key in [key for key in self._resting if key[4:12] in gone]:
+                    del self._resting[key]
             case FillUndone():
                 self.fills -= row.whole
                 if (resting := self._resting.get(row.key)) is not None:

@@ -10,6 +10,7 @@ from hean_router.domain.record import BalancesSet, Filled, FillUndone, Row
 from hean_router.portfolio.money import EXACT, ZERO, Marks, add_to
 from hean_router.portfolio.pnl import value_of
 from hean_router.portfolio.positions import effect_of
+from hean_router.portfolio.saved import AccountDay, DayState
 
 DAY_NS = 86_400_000_000_000
 
@@ -74,6 +75,26 @@ class DayPnl:
         day.cash = EXACT.subtract(day.cash, paid)
         if effect.fee_is_third:
             add_to(day.thirds, row.fee_asset, EXACT.minus(row.fee) if back else row.fee)
+
+    def dump(self) -> DayState:
+        """What rows have made of it, and the marks at midnight as far as they were seen."""
+        return DayState(
+            day=self._day,
+            days=[
+                AccountDay(*key, day.qty, day.start_qty, day.cash, day.thirds, day.start)
+                for key, day in self._days.items()
+            ],
+            accounts=sorted(self._accounts),
+        )
+
+    def load(self, state: DayState) -> None:
+        """Make this, which is new, what was dumped."""
+        self._day = state.day
+        self._accounts.update(state.accounts)
+        for one in state.days:
+            day = self._days[one.account, one.symbol] = _Day()
+            day.qty, day.start_qty, day.cash = one.qty, one.start_qty, one.cash
+            day.thirds, day.start = one.thirds, one.start
 
     def mark(self, marks: Marks, now_ns: int) -> None:
         """Remember the mids as they stand at `now_ns`."""

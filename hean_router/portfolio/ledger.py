@@ -10,6 +10,7 @@ from hean_router.domain.scale import plain
 from hean_router.portfolio.money import EXACT, ZERO, Marks, add_to
 from hean_router.portfolio.pnl import PnlLine, pnl_line
 from hean_router.portfolio.positions import Effect, Position, PositionLine, View, effect_of
+from hean_router.portfolio.saved import LedgerState, dump_position, load_position
 
 _Key = tuple[str, str, str, str]  # account, venue, symbol, strategy
 
@@ -140,6 +141,31 @@ class Ledger:
         """Profit of every position at `marks`, in its quote."""
         lines = self.positions(by, account=account, symbol=symbol, strategy=strategy)
         return [pnl_line(line, marks.get(line.symbol)) for line in lines]
+
+    # --------------------------------------------------------------------- saved
+
+    def dump(self) -> LedgerState:
+        """What rows have made of it; mutable parts are not copied: encode it at once."""
+        return LedgerState(
+            balances=list(self._balances.items()),
+            flows=list(self._flows.items()),
+            set_ns=list(self._set_ns.items()),
+            breaks=list(self._breaks.values()),
+            positions=[
+                (view, key, dump_position(one))
+                for view, positions in self._positions.items()
+                for key, one in positions.items()
+            ],
+        )
+
+    def load(self, state: LedgerState) -> None:
+        """Make this, which is new, what was dumped."""
+        self._balances.update(state.balances)
+        self._flows.update(state.flows)
+        self._set_ns.update(state.set_ns)
+        self._breaks.update(((row.venue, row.account, row.asset), row) for row in state.breaks)
+        for view, key, one in state.positions:
+            self._positions[view][key] = load_position(one)
 
     # --------------------------------------------------------------------- proof
 

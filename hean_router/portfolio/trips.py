@@ -12,6 +12,13 @@ from hean_router.domain.record import Filled, FillUndone, Row
 from hean_router.portfolio.money import EXACT, ZERO
 from hean_router.portfolio.pnl import value_of
 from hean_router.portfolio.positions import Position, effect_of
+from hean_router.portfolio.saved import (
+    ClosedTrip,
+    TripsState,
+    TripState,
+    dump_position,
+    load_position,
+)
 
 DUST = 100  # a hundredth of the largest position counts as flat: fees leave parts of a lot
 
@@ -121,6 +128,55 @@ class RoundTrips:
         )
         self.count += 1
         trip.opened_ns = None
+
+    def dump(self) -> TripsState:
+        """What rows have made of it; mutable parts are not copied: encode it at once."""
+        return TripsState(
+            count=self.count,
+            closed=[
+                ClosedTrip(
+                    one.account,
+                    one.symbol,
+                    one.strategy,
+                    one.opened_ns,
+                    one.closed_ns,
+                    one.pnl,
+                    dict(one.fees_third),
+                )
+                for one in self._closed
+            ],
+            trips=[
+                TripState(
+                    *key,
+                    dump_position(one.position),
+                    one.opened_ns,
+                    one.largest,
+                    one.pnl,
+                    one.thirds,
+                )
+                for key, one in self._trips.items()
+            ],
+        )
+
+    def load(self, state: TripsState) -> None:
+        """Make this, which is new, what was dumped."""
+        self.count = state.count
+        self._closed.extend(
+            RoundTrip(
+                account=one.account,
+                symbol=one.symbol,
+                strategy=one.strategy,
+                opened_ns=one.opened_ns,
+                closed_ns=one.closed_ns,
+                pnl=one.pnl,
+                fees_third=one.fees_third,
+            )
+            for one in state.closed
+        )
+        for one in state.trips:
+            trip = self._trips[one.account, one.symbol, one.strategy] = _Trip()
+            trip.position, trip.opened_ns = load_position(one.position), one.opened_ns
+            trip.largest, trip.pnl, trip.thirds = one.largest, one.pnl, one.thirds
 
     def closed(
         self, *, account: str | None = None, strategy: str | None = None

@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 from hean_router.domain.instrument import Pair, Side
 from hean_router.domain.order import OrderState, Tif
@@ -36,6 +36,8 @@ from hean_router.risk.exact import ZERO, share_up
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
+# What makes two parents the same: account, symbol, side, base, quote, limit.
+Asked: TypeAlias = tuple[str, str, Side, Decimal | None, Decimal | None, Decimal | None]
 
 
 class Cell:
@@ -97,20 +99,20 @@ class Cell:
 class Window:
     """How many events fell into the last `span_ns`."""
 
-    __slots__ = ("_span_ns", "_times")
+    __slots__ = ("_span_ns", "times")
 
     def __init__(self, span_ns: int) -> None:
         self._span_ns = span_ns
-        self._times: deque[int] = deque()
+        self.times: deque[int] = deque()
 
     def add(self, at_ns: int) -> None:
         """One more."""
         self.count(at_ns)
-        self._times.append(at_ns)
+        self.times.append(at_ns)
 
     def count(self, now_ns: int) -> int:
         """Events later than `now_ns` - span.  Forgets older ones."""
-        times = self._times
+        times = self.times
         while times and times[0] <= now_ns - self._span_ns:
             times.popleft()
         # From before the clock was set back: they would count for as long as it was.
@@ -143,6 +145,24 @@ class LiveParent:
         self.qty = self.leaves = row.qty
         self.notional = self.reserved = row.worst_usd
         self.children: set[str] = set()  # keys of those that still hold something
+
+    @classmethod
+    def made(
+        cls,
+        cell: Cell,
+        side: Side,
+        qty: Decimal,
+        leaves: Decimal,
+        notional: Decimal,
+        reserved: Decimal,
+        children: set[str],
+    ) -> Self:
+        """One as it stood."""
+        one = cls.__new__(cls)
+        one.account, one.side, one.cell = cell.account, side, cell
+        one.qty, one.leaves, one.notional, one.reserved = qty, leaves, notional, reserved
+        one.children = children
+        return one
 
 
 class HeldChild:
@@ -187,8 +207,8 @@ class Folded:
         self.live_venue: dict[str, int] = {}
         self.orders: dict[str, Pace] = {}  # by account
         self.placed: dict[str, Pace] = {}
-        self.recent: dict[tuple[object, ...], tuple[int, str]] = {}  # latest parents by what asked
-        self._recent_order: deque[tuple[int, tuple[object, ...]]] = deque()
+        self.recent: dict[Asked, tuple[int, str]] = {}  # latest parents by what asked
+        self.recent_order: deque[tuple[int, Asked]] = deque()
         self._duplicate_span_ns = duplicate_span_ns
         self._resting: dict[tuple[str, Side], list[Decimal]] = {}  # prices, rising
         self._pairs: dict[str, tuple[str, Pair]] = {}
@@ -239,6 +259,10 @@ class Folded:
             return None
         return prices[-1] if side is Side.BUY else prices[0]
 
+    def prices(self, row: ChildIntended) -> list[Decimal]:
+        """Our prices that rest in that symbol on that side, rising."""
+        return self._resting.setdefault((row.symbol, row.side), [])
+
     def pace(self, of: dict[str, Pace], account: str) -> Pace:
         """What that account has sent lately."""
         if (pace := of.get(account)) is None:
@@ -282,14 +306,14 @@ class Folded:
     def _remember(self, row: ParentPlaced) -> None:
         key = self.asked(row.intent)
         self.recent[key] = row.at_ns, row.intent.client_order_id
-        order = self._recent_order
+        order = self.recent_order
         order.append((row.at_ns, key))
         while order and order[0][0] < row.at_ns - self._duplicate_span_ns:
             _, old = order.popleft()
             if (last := self.recent.get(old)) and last[0] < row.at_ns - self._duplicate_span_ns:
                 del self.recent[old]
 
-    def asked(self, intent: Intent) -> tuple[object, ...]:
+    def asked(self, intent: Intent) -> Asked:
         """What makes two parents the same order twice."""
         symbol, _ = self.pair(intent.symbol)
         return (intent.account, symbol, intent.side, intent.qty, intent.quote_qty, intent.limit_px)
@@ -315,12 +339,13 @@ class Folded:
         self.venue_cell(row.venue, row.account, row.symbol).open(row.side, row.qty)
         where = row.venue, row.account, row.reserve_asset
         self.reserved[where] = self.reserved.get(where, ZERO) + row.reserve
-        self._count(row, 1)
+        self.count(row, 1)
         self.pace(self.orders, row.account).add(row.at_ns)
         if child.rests and row.px is not None:
-            insort(self._resting.setdefault((row.symbol, row.side), []), row.px)
+            insort(self.prices(row), row.px)
 
-    def _count(self, row: ChildIntended, by: int) -> None:
+    def count(self, row: ChildIntended, by: int) -> None:
+        """One more order that may trade, or one less."""
         self.live_total += by
         self.live_account[row.account] = self.live_account.get(row.account, 0) + by
         self.live_venue[row.venue] = self.live_venue.get(row.venue, 0) + by
@@ -434,7 +459,7 @@ class Folded:
             return
         rested, row = child.rests, child.row
         child.live = False
-        self._count(row, -1)
+        self.count(row, -1)
         if rested and row.px is not None:
             prices = self._resting[row.symbol, row.side]
             at = bisect_left(prices, row.px)

@@ -12,12 +12,13 @@ from hean_router.domain.limits import RiskLimits
 from hean_router.domain.order import Approved, ChildOrder
 from hean_router.domain.record import ParentPlaced, Row
 from hean_router.domain.scale import plain
-from hean_router.risk import rules
+from hean_router.risk import rules, saved
 from hean_router.risk.admit import admit
 from hean_router.risk.exact import ZERO, exactly, share_down
 from hean_router.risk.folded import Folded
 from hean_router.risk.model import Denied, LimitUse, Proposed, RiskView, State
 from hean_router.risk.review import review
+from hean_router.risk.saved import FoldedState
 from hean_router.risk.scopes import Scopes, duplicate_span_ns, priced
 from hean_router.risk.usage import usage
 
@@ -162,3 +163,12 @@ class Risk:
             ]
         )
         return hashlib.sha256(text).hexdigest()[:32]
+
+    def dump(self) -> FoldedState:
+        """What the rows have made of it, as a value; the limits are not in it."""
+        return saved.dump(self._folded)
+
+    @exactly
+    def load(self, state: FoldedState) -> None:
+        """Make this, which is new, what was dumped."""
+        saved.load(self._folded, state)

@@ -8,7 +8,7 @@ row is on disk, and the gate has counted it from there.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from hean_router.audit import FAILED, Broken, Watch
@@ -141,12 +141,10 @@ class Trading:
 
     # ------------------------------------------------------------------------- the start
 
-    def recover(self, rows: Sequence[Row]) -> None:
-        """Take in the journal, before anything else."""
-        self.engine.replay(rows)
-        # A journal that begins with a checkpoint has more rows than it gives.
-        first = getattr(self.journal, "seq", len(rows)) - len(rows) + 1
-        for seq, row in enumerate(rows, first):
+    def recover(self, rows: Iterable[tuple[int, Row]]) -> None:
+        """Take in the journal, before anything else: all of it, or what came after a state."""
+        for seq, row in rows:
+            self.engine.replay((row,))
             self.gate.apply(row)
             self.watch.apply(seq, row)
         self.gate.take_incidents()  # told when they were new
@@ -584,6 +582,11 @@ class Trading:
         """A task of the program had to be started again; see `runtime.supervisor`."""
         if self.started and not self._closed:
             self._step(TaskDied(name=name, why=why, often=often))
+
+    def note(self, what: str, text: str) -> None:
+        """A row for a person to look at; nothing is shut by it."""
+        incident = Incident(at_ns=self.clock(), what=what, text=text)
+        self._step(GateFound((incident,), shuts=False))
 
     def reduce_only(self, reason: str, by: str) -> None:
         """Let only orders through that bring positions nearer to nothing."""

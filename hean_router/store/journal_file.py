@@ -28,7 +28,7 @@ import msgspec
 
 from hean_router.domain.errors import HeanError
 from hean_router.domain.record import Opened, Row, decode, encode, kind_of
-from hean_router.store import head_file, room
+from hean_router.store import head_file, index, room
 
 FORMAT = 1  # of the rows that this program writes
 # What makes a row's JSON of one format a row's JSON of the next, by that format and the row's kind.
@@ -161,9 +161,11 @@ class Journal:
             db.execute("PRAGMA fullfsync = ON")  # where the system's fsync only asks the disk to
             db.execute("BEGIN IMMEDIATE")
             _prepare(db, path, entropy)
+            index.prepare(db)
             prove_head(db, path, None if lock is None else head_file.read(path))
             _note_head(db)
             _must_be_sound(db, path)
+            _fill_index(db, path)
             db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'epoch'")
             db.execute("COMMIT")
             return cls(db, sync, lock, path)
@@ -192,11 +194,13 @@ class Journal:
             return self.seq
         seq, found = self.seq, self._hash
         values: list[tuple[int, int, str, bytes, bytes]] = []
+        entries: list[tuple[int, str, Row]] = []
         for row in rows:
             seq += 1
             kind, body = kind_of(row), encode(row)
             found = chained(found, seq, kind, body)
             values.append((seq, row.at_ns, kind, body, found))
+            entries.append((seq, kind, row))
         self._must_be_there()
         self._must_have_room()
         db = self._db
@@ -204,6 +208,7 @@ class Journal:
             db.execute("BEGIN IMMEDIATE")
             self._must_own()
             db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", values)
+            index.add(db, entries)
             db.execute("COMMIT")
         except sqlite3.Error as fault:
             self._roll_back()
@@ -233,6 +238,7 @@ class Journal:
                 )
             # Of an append that was told to have failed.
             self._db.execute("DELETE FROM rows WHERE seq > ?", (self.seq,))
+            index.forget_after(self._db, self.seq)
 
     def _must_be_there(self) -> None:
         """A file that was deleted or replaced would take rows that nobody finds again."""
@@ -272,6 +278,7 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             self._must_own()
             _note_head(self._db)
+            index.note(self._db, self.seq)
             self._db.execute("COMMIT")
         except (sqlite3.Error, JournalError):
             self._roll_back()  # a mark that is missing makes nothing wrong
@@ -284,6 +291,37 @@ class Journal:
             self._lock = None
 
     # ------------------------------------------------------------------------- reading
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """For what else this package keeps in the file, and reads of it."""
+        return self._db
+
+    def hash_at(self, seq: int) -> bytes:
+        """The hash of row `seq` as it stands there; empty if it is not there."""
+        return _hash_at(self._db, seq)
+
+    @contextmanager
+    def beside(self) -> Iterator[sqlite3.Connection]:
+        """A transaction for what is kept beside the rows; raises `JournalError` if it fails."""
+        self._must_be_there()
+        self._must_have_room()
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._must_own()
+            yield self._db
+            self._db.execute("COMMIT")
+        except sqlite3.Error as fault:
+            self._take_back()
+            raise error_of(self.path, fault, self.seq) from None
+        except BaseException:
+            self._take_back()
+            raise
+
+    def _take_back(self) -> None:
+        with suppress(sqlite3.Error):  # SQLite has rolled back by itself
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
     def rows(self, after: int = 0) -> Iterator[tuple[int, Row]]:
         """Rows above `after` with their numbers, proven against the chain as they are read.
@@ -363,6 +401,20 @@ def _prepare(db: sqlite3.Connection, path: str, entropy: bytes) -> None:
     # Overwrites nothing that counts: a format that was never written in has no rows.
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"format {FORMAT}", str(first)))
     db.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _fill_index(db: sqlite3.Connection, path: str) -> None:
+    """Bring the index up to the last row; mostly it is there, all but a few rows."""
+    done = index.noted(db)
+    rows = proven(db, path, done) if _hash_at(db, done) else proven(db, path)
+    try:
+        index.add(db, index.briefs((seq, kind, body) for seq, _, kind, body, _ in rows))
+    except msgspec.MsgspecError as fault:
+        raise JournalError(
+            f"{path}: a row cannot be read: {fault}",
+            "it was written by another version of this program: use that one",
+        ) from None
+    index.note(db, head_of(db)[0])
 
 
 def _must_be_sound(db: sqlite3.Connection, path: str) -> None:

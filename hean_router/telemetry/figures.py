@@ -48,6 +48,11 @@ class Figures:
         for row in rows:
             self._trips.apply(row)
 
+    @property
+    def trips(self) -> RoundTrips:
+        """Round trips of all time, the last of them whole."""
+        return self._trips
+
     def row(self, row: Row) -> None:
         """Count a committed row."""
         self._orders.apply(row)

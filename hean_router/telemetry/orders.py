@@ -17,6 +17,7 @@ from hean_router.domain.record import (
     BalanceBreak,
     BalancesSet,
     CancelIntended,
+    Checkpoint,
     ChildAbsent,
     ChildAcked,
     ChildIntended,
@@ -87,6 +88,15 @@ class _Live(Struct):
     unknown: bool = False
 
 
+class FollowedState(Struct, frozen=True, kw_only=True):
+    """What `OrderMetrics` has learned of rows that it did not count."""
+
+    live: list[tuple[str, str, Decimal, bool]]  # key, venue, leaves, unknown
+    gone: dict[str, str]
+    breaks: list[tuple[tuple[str, str, str], str]]
+    epoch: int
+
+
 class OrderMetrics:
     """Hand it every committed row (`row`), every `Sent` and every duration; add it to `Metrics`.
 
@@ -114,6 +124,23 @@ class OrderMetrics:
         """Learn which orders and breaks an earlier process left; counts nothing."""
         for row in rows:
             self._follow(row)
+
+    def dump(self) -> FollowedState:
+        """Which orders and breaks there are; counts are a process's own."""
+        return FollowedState(
+            live=[(key, one.venue, one.leaves, one.unknown) for key, one in self._live.items()],
+            gone=dict(self._gone),
+            breaks=list(self._breaks.items()),
+            epoch=self._epoch,
+        )
+
+    def load(self, state: FollowedState) -> None:
+        """Make this, which is new, what was dumped."""
+        for key, venue, leaves, unknown in state.live:
+            self._live[key] = _Live(venue, leaves, unknown)
+        self._gone.update(state.gone)
+        self._breaks.update(state.breaks)
+        self._epoch = state.epoch
 
     def row(self, row: Row, at_ns: int) -> None:
         """Count a committed row; `at_ns` is when, our clock."""
@@ -242,6 +269,10 @@ class OrderMetrics:
                     del self._breaks[key]
             case Opened():
                 self._epoch = row.epoch
+            case Checkpoint():
+                gone = set(row.parents)  # of a journal that contradicts itself
+                for left in [key for key in self._live if key[4:12] in gone]:
+                    del self._live[left]
             case _:
                 pass
 

@@ -279,17 +279,18 @@ def test_what_can_be_proven_is_kept_and_the_rest_is_told(sound, path, harm, kept
         repair(path)
 
 
-@pytest.mark.parametrize("pages", range(12))
+@pytest.mark.parametrize("pages", [*range(0, 18, 3), 20, 23])
 def test_a_file_cut_at_any_page_keeps_what_is_before_it(sound, path, pages):
     rows = put(sound, "closed", path)
     whole = path.read_bytes()
-    assert len(whole) > 12 * PAGE
+    assert len(whole) > 23 * PAGE
     path.write_bytes(whole[: pages * PAGE])
     assert read(path) is None, "the note beside it tells even of a file of no bytes"
     done = repair(path)
     kept_of(path, rows, done)
     assert done.lost_to == len(rows)
-    assert done.rows >= max(0, (pages - 5) * 3)
+    # The first sixteen hold the tables themselves: of rows, of what is found by, of states.
+    assert done.rows >= max(0, (pages - 16) * 3)
 
 
 @pytest.mark.parametrize("part", [0, 1, 3, 5, 9])
