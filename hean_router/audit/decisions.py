@@ -8,7 +8,7 @@ from hean_router.audit.family import Family
 from hean_router.domain.order import Tif
 from hean_router.domain.record import ChildIntended, Decided, ParentPlaced
 
-STALE_MS = 60_000  # no venue's book is trusted for so long without a word
+STALE_MS = 3_700_000  # beyond what any setting lets a book go unproved; simulations know better
 
 
 class Decisions(Family):

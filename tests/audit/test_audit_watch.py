@@ -259,7 +259,7 @@ BAD = [  # invariant, rows, why
     ("I29", (*BEGIN[:2], intended(tif=Tif.IOC)), "sent without a decision"),
     ("I29", (*BEGIN[:2], decided(venue="bybit"), intended(tif=Tif.IOC)), "not looked at"),
     ("I29", (*BEGIN[:2], decided(qty="0.5"), intended(tif=Tif.IOC)), "more than decided"),
-    ("I30", (*BEGIN[:2], decided(age_ms=61_000)), "an old book"),
+    ("I30", (*BEGIN[:2], decided(age_ms=3_700_001)), "an old book"),
     ("I30", (*BEGIN[:2], decided(qty="1", wanted="0.5")), "more than wanted"),
     ("I37", (opened(), placed(1, client="x"), placed(2, client="x")), "one id, two parents"),
     ("I38", (
@@ -417,16 +417,17 @@ def test_what_has_ended_is_forgotten():
     assert len(watch.save()) < 1_500_000
 
 
+@pytest.mark.bench
 def test_a_row_costs_little():
-    rows = list(enumerate(many(2_000), 1))
-    best = None
-    for _ in range(3):
-        watch, began = Watch(), time.perf_counter()
+    rows = list(enumerate(many(5_000), 1))
+    spent = []
+    for _ in range(5):
+        watch, began = Watch(), time.process_time()
         for seq, row in rows:
             watch.apply(seq, row)
-        spent = (time.perf_counter() - began) / len(rows)
-        best = spent if best is None else min(best, spent)
-    assert best < 50e-6  # some 5 µs on a quiet machine
+        spent.append((time.process_time() - began) / len(rows))
+    print(f"the watch: {sorted(spent)[2] * 1e6:.1f} µs a row")
+    assert sorted(spent)[2] < 25e-6
 
 
 def test_bytes_of_another_version_are_refused():

@@ -28,7 +28,7 @@ class Witness:
 
     def __init__(self, home: Any) -> None:
         self.home = home
-        self.rows = Watch()
+        self.rows = Watch(home.settings.limits.limits(), stale_ms=70_000)
         findings = self.rows.findings
         self.books, self.oracle = Books(findings), Oracle(home, findings)
         self.arrivals = Arrivals(home, self.rows, findings)
