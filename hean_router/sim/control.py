@@ -1,9 +1,10 @@
 """Orders to simulators that run: lines on the standard input of `hean sim --control`.
 
-    cut VENUE SECONDS    its sockets are torn down, and for so long it takes no new one
-    deaf VENUE SECONDS   nothing it pushes or answers on sockets arrives; then they are torn down
-    demand VENUE WORD    the next request for an order meets this fault of `fault_spec.ORDERS`
-    balances             what every account has at every venue, by the venue itself
+    cut VENUE SECONDS        its sockets are torn down, and for so long it takes no new one
+    deaf VENUE SECONDS       nothing it says on sockets arrives; then they are torn down
+    demand VENUE WORD        the next request for an order meets this fault of `fault_spec.ORDERS`
+    strike VENUE WORD [WAY]  any fault of `fault_spec`, now or at its next chance
+    balances                 what every account has at every venue, by the venue itself
 
 Each line has one answer, a line of JSON: `{"did":LINE,…}` or `{"error":WHY}`.
 """
@@ -51,10 +52,22 @@ class Control:
                 except KeyError:
                     raise ValueError(f"{word[:20]!r} is no fault of orders") from None
                 return did, "", ()
+            case ["strike", venue, word, *ways] if len(ways) < 2:
+                return did, venue, self._strike(venue, word, "".join(ways), now_ns)
             case _:
                 raise ValueError(
-                    "not cut VENUE SECONDS, deaf VENUE SECONDS, demand VENUE WORD or balances"
+                    "not cut VENUE SECONDS, deaf VENUE SECONDS, demand VENUE WORD, "
+                    "strike VENUE WORD [WAY] or balances"
                 )
+
+    def _strike(self, venue: str, word: str, way: str, now_ns: int) -> Outputs:
+        try:
+            outputs = self._simulator(venue).strike(word, now_ns, way=way)
+        except KeyError:
+            raise ValueError(f"no fault {word[:20]!r}") from None
+        if outputs is None:
+            raise ValueError(f"{word!r} is nothing that {venue} does")
+        return outputs
 
     def _simulator(self, venue: str) -> Simulator:
         if venue not in self._simulators:

@@ -34,7 +34,7 @@ SHARES: Mapping[str, str] = {
     "late": "a REST answer is late: older than what was pushed meanwhile",
     "hang": "a REST request is never answered",
     "disorder": "an account's event comes after the next one of its stream",
-    "garbled": "a REST answer about orders is none: HTML, empty, cut, huge; done or not",
+    "garbled": "an answer about orders is none: HTML, empty, cut, huge; done or not",
     "inside": "a REST book falls inside the id range of a stream's event (Binance)",
 }
 """Faults that strike a share of frames or requests."""
@@ -70,7 +70,7 @@ TIMES: Mapping[str, str] = {
     "vanish": "an open order ends, cancelled or filled, and nobody is told",
     "deadman": "all open orders of an account end, as if its dead man's switch had fired",
     "crumble": "an open order is filled lot by lot, down to a rest below the minimum",
-    "throttle": "for some seconds everything by REST is refused for its rate, or all placements",
+    "throttle": "for some seconds orders and REST are refused for their rate, or placements are",
     "session": "a connection ends as one that is too old, with the venue's notice before it",
     "crowd": "for some seconds a new WebSocket is refused as one too many",
     "replay": "a private connection ends, and the next one is told old trades anew (Kraken)",

@@ -36,7 +36,15 @@ from hean_router.sim.contract import (
 from hean_router.sim.exchange import Step
 from hean_router.sim.fault_spec import ONLY, ORDERS, SHARES, TIMES, FaultSpec
 from hean_router.sim.garbling import WAYS as GARBLINGS
-from hean_router.sim.garbling import about_orders, crowded, garbled, refused_for_rate
+from hean_router.sim.garbling import (
+    about_orders,
+    crowded,
+    frame_refused_for_rate,
+    garbled,
+    garbled_frame,
+    order_message,
+    refused_for_rate,
+)
 from hean_router.sim.market import split
 from hean_router.sim.order_faults import OrderFaults
 from hean_router.sim.pacing import Timers
@@ -52,7 +60,7 @@ _TROUBLES = {
     "maintenance": Trouble.MAINTENANCE,
     "session": Trouble.SESSION,
 }
-_TOLD_OF_ORDERS = ("user:", "order", "execution")  # how topics that tell of orders begin
+_ORDER_TOPICS = ("order", "execution")  # how topics that tell of orders begin
 _RETRY_NS = 250 * MS  # a strike that found nothing to strike
 _PATIENCE = 240  # how often it is tried again
 _REFUSALS = (429, 503, 403)
@@ -120,12 +128,37 @@ class Faults:
         return self._pass(self.inner.opened(conn, request, now_ns), now_ns)
 
     def received(self, conn: Conn, data: str | bytes, now_ns: int) -> Outputs:
-        outputs = self.inner.received(conn, data, now_ns)
+        outputs = self._obeyed(conn, data, now_ns)
         link = self._links.get(conn)
         if link is not None and link.stalled:
             # A subscription made anew is a new subscription: it is not the one that stalled.
             link.stalled &= set(self.inner.topics(conn))
         return self._pass(outputs, now_ns)
+
+    def _obeyed(self, conn: Conn, data: str | bytes, now_ns: int) -> Outputs:
+        """What the face does with a frame; a request for an order may be refused, or garbled."""
+        limited = now_ns < self._throttled_until_ns
+        garbles = self._demanded["garbled"] > 0 or "garbled" in self._shares
+        message = order_message(self.venue, data) if limited or garbles else None
+        if message is None:
+            return self.inner.received(conn, data, now_ns)
+        if limited:
+            self.counts["throttle"] += 1
+            until_ns = self._throttled_until_ns
+            refusal = frame_refused_for_rate(self.venue, message, now_ns, until_ns)
+            return [Send(conn, orjson.dumps(refusal).decode())]
+        if not self._strikes("garbled"):
+            return self.inner.received(conn, data, now_ns)
+        rng = self._rngs["garbled"]
+        way = self._ways.pop("garbled", "") or rng.choice(GARBLINGS)
+        if rng.randrange(2):  # not done
+            return [Send(conn, garbled_frame('{"result":{}}', way, rng))]
+        return [
+            replace(one, data=garbled_frame(one.data, way, rng))
+            if isinstance(one, Send) and one.conn == conn and one.kind is FrameKind.CONTROL
+            else one
+            for one in self.inner.received(conn, data, now_ns)
+        ]
 
     def pinged(self, conn: Conn, data: bytes, now_ns: int) -> Outputs:
         return self._pass(self.inner.pinged(conn, data, now_ns), now_ns)
@@ -282,13 +315,16 @@ class Faults:
 
     def _told(self, link: _Link, send: Send, now_ns: int) -> Iterator[Output]:
         """What an account is told: sometimes an event after the next one of its stream."""
-        topic, held = send.topic, link.held.pop(send.topic, None)
-        if held is not None:
+        topic = send.topic
+        if not _tells_of_orders(send):
+            yield send
+            return
+        if (held := link.held.pop(topic, None)) is not None:
             self._timers.drop((f"held {topic}", send.conn))
             self.counts["disorder"] += 1
             yield from _swapped(held, send)
             return
-        if topic.startswith(_TOLD_OF_ORDERS) and not _snapshot(send) and self._strikes("disorder"):
+        if self._strikes("disorder"):
             self.counts["disorder"] -= 1  # not before something has come before it
             link.held[topic] = send
             self._timers.set((f"held {topic}", send.conn), now_ns + _HELD_NS)
@@ -566,8 +602,11 @@ class Faults:
                 self._timers.drop((f"held {topic}", conn))
 
 
-def _snapshot(send: Send) -> bool:
-    return '"type":"snapshot"' in str(send.data[:200])
+def _tells_of_orders(send: Send) -> bool:
+    """Whether a private frame is of what happened to an order now."""
+    if send.topic.startswith("user:"):  # balances too
+        return "executionReport" in str(send.data[:200])
+    return send.topic.startswith(_ORDER_TOPICS) and '"type":"snapshot"' not in str(send.data[:200])
 
 
 def _swapped(first: Send, second: Send) -> Iterator[Send]:

@@ -1,10 +1,11 @@
-"""REST answers that are no answers, and the refusals a venue gives for rate, in its own words."""
+"""Answers that are no answers, and the refusals a venue gives for rate, in its own words."""
 
 import gzip
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from random import Random
+from typing import Any
 
 import orjson
 
@@ -23,6 +24,13 @@ _ORDER_PATHS: Mapping[str, tuple[str, ...]] = {
     "okx": ("/api/v5/trade/",),
     "bybit": ("/v5/order/",),
     "binance": ("/api/v3/order", "/api/v3/openOrders"),
+}
+# How a socket's requests for orders are named: the field, and how the name begins.
+_ORDER_WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "binance": ("method", ("order.place", "order.cancel", "order.amend", "openOrders.cancelAll")),
+    "bybit": ("op", ("order.",)),
+    "okx": ("op", ("order", "batch-", "cancel-", "amend-")),
+    "kraken": ("method", ("add_order", "batch_", "amend_order", "cancel_order", "cancel_all")),
 }
 WAYS = ("html", "empty", "cut", "misnamed", "huge", "bomb")
 
@@ -48,6 +56,58 @@ def garbled(response: Response, request: Request, way: str, rng: Random) -> Resp
             return Response(200, _bomb(), {**_TYPE, "Content-Encoding": "gzip"})
         case _:
             return Response(200, b'{"data":"' + b"0" * _HUGE + b'"}', _TYPE)
+
+
+def order_message(venue: str, data: str | bytes) -> dict[str, Any] | None:
+    """A socket's request for an order; None if a frame is none."""
+    name, words = _ORDER_WORDS.get(venue, ("", ()))
+    try:
+        message = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(message, dict) or not str(message.get(name, "")).startswith(words):
+        return None
+    return message
+
+
+def garbled_frame(answer: str | bytes, way: str, rng: Random) -> str | bytes:
+    """What comes on a socket instead of an answer."""
+    match way:
+        case "html":
+            return _HTML.decode()
+        case "empty":
+            return ""
+        case "cut":
+            return answer[: len(answer) // 2]
+        case "misnamed":
+            return rng.choice((b"\xff\xfe\x00{", "null", "[[["))
+        case _:
+            return '{"data":"' + "0" * _HUGE + '"}'
+
+
+def frame_refused_for_rate(
+    venue: str, message: Mapping[str, Any], now_ns: int, until_ns: int
+) -> dict[str, Any]:
+    """As `refused_for_rate`, on a socket; Bybit has another limit there."""
+    match venue:
+        case "binance":
+            text = f"Way too much request weight used; IP banned until {until_ns // MS}."
+            again = {"serverTime": now_ns // MS, "retryAfter": until_ns // MS}
+            error = {"code": -1003, "msg": text, "data": again}
+            return {"id": message.get("id"), "status": 418, "error": error}
+        case "bybit":
+            text = "Exceed IP rate limit. 3000 requests per second per IP"
+            told = {"retCode": 10403, "retMsg": text, "data": {}}
+            head = {"reqId": message.get("reqId", ""), "op": message["op"]}
+            return {**head, **told, "retExtInfo": {}, "header": {}, "connId": ""}
+        case "okx":
+            head = {"id": message.get("id", ""), "op": message["op"]}
+            return {**head, "data": [], "code": "50011", "msg": "Too Many Requests"}
+        case _:
+            head = {"method": message["method"], "success": False}
+            if "req_id" in message:
+                head["req_id"] = message["req_id"]
+            return {**head, "error": "EAPI:Rate limit exceeded"}
 
 
 @lru_cache(maxsize=1)

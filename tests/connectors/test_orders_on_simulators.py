@@ -38,11 +38,11 @@ REST, WS = "http://sim", "ws://sim"
 class Desk:
     """One venue, its face, and our codec for its first account."""
 
-    def __init__(self, venue):
+    def __init__(self, venue, **how):
         self.now_ns = self.nonce = ORIGIN_NS
         self.conns, self.pushed = 0, []
         self.simulator, self.exchange = simulate(
-            venue, 5, ORIGIN_NS, symbols=["BTC/USDT"], pace=Pace(updates_per_s=5)
+            venue, 5, ORIGIN_NS, symbols=["BTC/USDT"], pace=Pace(updates_per_s=5), **how
         )
         self.face = self.simulator.face
         keys = self.simulator.accounts[0].announced()["keys"]

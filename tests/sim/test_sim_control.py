@@ -60,6 +60,17 @@ def test_a_fault_that_is_demanded_strikes_once(bybit, word):
     assert not bybit.order_faults.strikes(word, T0)
 
 
+def test_any_fault_strikes_by_a_line(bybit):
+    opened(bybit)
+    answer, venue, outputs = Control([bybit]).obey("strike bybit cutall", T0)
+    assert (answer, venue, outputs) == ({"did": "strike bybit cutall"}, "bybit", [Reset(1)])
+    assert bybit.struck()["cutall"] == 1
+    assert Control([bybit]).obey("strike bybit lie balance", T0)[0] == {
+        "did": "strike bybit lie balance"
+    }
+    assert bybit.order_faults.strikes("lie", T0)
+
+
 def test_balances_are_the_venues_own(bybit):
     told = Control([bybit]).obey("balances", T0)[0]["balances"]
     opening = {one.name: one.announced()["balances"] for one in bybit.accounts}
@@ -76,6 +87,10 @@ BAD = [  # a line, what its answer says
     ("deaf bybit 601", "at most 600"),
     ("demand bybit cut", "no fault of orders"),
     ("demand bybit", "not cut"),
+    ("strike bybit", "not cut"),
+    ("strike bybit rain", "no fault 'rain'"),
+    ("strike bybit shutdown", "nothing that bybit does"),
+    ("strike bybit lie a b", "not cut"),
 ]
 
 
