@@ -318,13 +318,19 @@ class Desks:
         health.looked_ns = core.now_ns
         core.commands.append(AskDesk(venue=venue, account=account, what="open"))
         busy = {
-            symbol: None
+            symbol: since_ns
             for (where, symbol), last_ns in self.last_ns.items()
             if where == place and last_ns >= since_ns
         }
         for child in core.oms.live.values():
             if (child.venue, child.account) == place:
-                busy[child.symbol] = None
+                busy[child.symbol] = since_ns
+        for child in core.oms.children.values():
+            if child.inferred and (child.venue, child.account) == place:
+                # The real trades are looked for on, for as long as they are likely to come.
+                began_ns = child.intended.at_ns - core.policy.look_overlap_ns
+                if began_ns + core.policy.overlap_ns > core.now_ns:
+                    busy[child.symbol] = max(0, min(began_ns, busy.get(child.symbol, since_ns)))
         for pair in self._pairs(venue):
             if str(pair) in busy:
                 core.commands.append(
@@ -333,7 +339,7 @@ class Desks:
                         account=account,
                         what="fills",
                         instrument=core.instrument(venue, pair),
-                        since_ns=since_ns,
+                        since_ns=busy[str(pair)],
                     )
                 )
 
