@@ -120,8 +120,10 @@ class Story:
             self.wires.lift(rule)
 
     async def all_stand(self, what: str) -> None:
-        """Every venue takes orders again."""
-        await self.rig.ready(self.client)
+        """Every venue takes orders again, and had time to notice what was done to it."""
+        for _ in range(2):
+            await asyncio.sleep(0.5)
+            await self.rig.ready(self.client)
         self.note(f"{what}: every venue stands again")
 
     async def venue(self, name: str) -> Any:
