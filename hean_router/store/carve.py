@@ -113,8 +113,10 @@ class _Pages:
 
 def _row(seq: int, payload: bytes) -> Carved:
     head, at = _varint(payload, 0)
-    types = []
+    types: list[int] = []
     while at < head:
+        if len(types) == _COLUMNS:  # what is no row may claim to have thousands
+            raise _NoRow
         found, at = _varint(payload, at)
         types.append(found)
     if len(types) != _COLUMNS:

@@ -174,7 +174,7 @@ WHERE = [
 
 @pytest.mark.parametrize(("which", "suffix"), WHERE)
 def test_a_flipped_bit_is_told_or_changes_nothing(sound, tmp_path, which, suffix):
-    never_wrong(sound, which, suffix, tmp_path, 1, 12)
+    never_wrong(sound, which, suffix, tmp_path, 1, 6)
 
 
 @pytest.mark.slow
@@ -293,7 +293,7 @@ def test_a_file_cut_at_any_page_keeps_what_is_before_it(sound, path, pages):
     assert done.rows >= max(0, (pages - 16) * 3)
 
 
-@pytest.mark.parametrize("part", [0, 1, 3, 5, 9])
+@pytest.mark.parametrize("part", [0, 3, 9])
 def test_a_log_that_was_cut_or_lost_is_missed(sound, path, part):
     """SQLite itself says nothing of it: it takes the log up to the last commit that is whole."""
     rows = put(sound, "killed", path)
