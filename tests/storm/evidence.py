@@ -51,7 +51,9 @@ def _sum(runs: list[dict[str, Any]], name: str) -> Counter[str]:
     return out
 
 
-def page(runs: list[dict[str, Any]]) -> tuple[str, list[str]]:
+def page(
+    runs: list[dict[str, Any]], caught: dict[str, list[str]] | None = None
+) -> tuple[str, list[str]]:
     """The page, and the faults that were never hit."""
     planned: Counter[str] = Counter(code for run in runs for code in run["planned"])
     hits = _sum(runs, "hits")
@@ -92,6 +94,12 @@ def page(runs: list[dict[str, Any]]) -> tuple[str, list[str]]:
     where: Counter[str] = Counter(name for run in runs for name in run["invariants"])
     for name in sorted(evaluated, key=natural):
         lines.append(f"| {name} | {evaluated[name]} | {where[name]} |")
+    if caught:
+        lines += ["", "## Bugs put in on purpose", ""]
+        lines += ["Each is found by the checker of its own invariant (`tests/mutants`).", ""]
+        lines += ["| invariant | found |", "|---|---|"]
+        for name in sorted(caught, key=natural):
+            lines.append(f"| {name} | {', '.join(caught[name])} |")
     lines += ["", "## The history checker", "", "Imports nothing of the router.", ""]
     lines += ["| check | seeds |", "|---|--:|"]
     for name, count in sorted(_sum(runs, "checks").items()):
@@ -108,7 +116,9 @@ def main() -> int:
     if not runs:
         print("no run has written anything down: make storm", file=sys.stderr)
         return 1
-    text, missed = page(runs)
+    mutants = FOLDER / "mutants.json"
+    caught = json.loads(mutants.read_text()) if mutants.exists() else {}
+    text, missed = page(runs, caught)
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text)
     print(f"{PAGE.relative_to(ROOT)}: {len(runs)} seeds")

@@ -14,8 +14,7 @@ from random import Random
 from typing import Any
 
 from hean_router.sim.exchange import Side, Tif
-from hean_router.sim.exchange import Status as SimStatus
-from hean_router.sim.fault_spec import ORDERS, SHARES
+from hean_router.sim.fault_spec import ONLY
 from hean_router.sim.virtual import World
 from tests.storm.disk import Disk
 from tests.storm.people import People
@@ -91,84 +90,61 @@ class Sky:
         """Every venue behaves from here on."""
         for venue in sorted(self.home.venues):
             place = self.home.venues[venue]
-            place.simulator.order_faults.calm()
-            place.server.carry_out(place.simulator.face.calm(self.clock_ns(venue)))
+            place.server.carry_out(place.simulator.calm(self.clock_ns(venue)))
 
     def counted(self, venue: str, word: str) -> int:
         """How often a venue has done that wrong."""
-        simulator = self.simulator(venue)
-        return int(simulator.order_faults.counts[word] + simulator.face.counts[word])
+        return int(self.simulator(venue).struck()[word])
 
-    def demand(self, venue: str, word: str) -> None:
-        """Let it go wrong there, now or at the next chance."""
-        simulator, server = self.simulator(venue), self.home.venues[venue].server
-        if word in ORDERS:
-            simulator.order_faults.demand(word)
-        elif word in SHARES:
-            simulator.face.demand(word)
-        else:
-            server.carry_out(simulator.face.hit(word, self.clock_ns(venue)))
+    def demand(self, venue: str, word: str, way: str = "", times: int = 1) -> bool:
+        """Let it go wrong there, now or at the next chance; False: that venue never does."""
+        outputs = self.simulator(venue).strike(word, self.clock_ns(venue), way=way, times=times)
+        if outputs is None:
+            return False
+        self.home.venues[venue].server.carry_out(outputs)
+        return True
 
     def clock_ns(self, venue: str) -> int:
         """The venue's own time."""
         return int(self.world.net.clock(venue)())
 
-    def private(self, venue: str) -> Any:
-        """What the venue keeps for accounts."""
-        return self.simulator(venue).face.inner.private
-
-    def open_orders(self, venue: str) -> list[tuple[Any, Any]]:
-        """(account, order) of what rests there, by the venue's own word."""
-        accounts = self.private(venue).desk.accounts.values()
-        return [(one, order) for one in accounts for order in one.open_orders()]
-
-    def end(self, venue: str, orders: list[tuple[Any, Any]], *, told: bool = True) -> int:
-        """The venue takes orders off its book, and says so or does not; how many."""
-        private, now_ns = self.private(venue), self.clock_ns(venue)
-        server, done = self.home.venues[venue].server, 0
-        for account, order in orders:
-            # What each venue's words want to know of an end of its own.
-            order.note |= {"was": order.client_id, "cancelSource": "20", "reason": "By the venue"}
-            outcome = private.desk.cancel(account, order, now_ns)
-            done += outcome.refusal is None
-            if told:
-                tell = getattr(private, "_push", None)
-                server.carry_out(
-                    tell([outcome], now_ns) if tell else private._told(outcome, now_ns)
-                )
-            else:
-                for step in outcome.steps:
-                    server.carry_out(private._push_step(step))
-        return done
+    def orders_at(self, venue: str) -> list[Any]:
+        """What of ours rests there, by the venue's own word."""
+        accounts = self.simulator(venue).face.inner.private.desk.accounts.values()
+        return [order for account in accounts for order in account.open_orders()]
 
     def trade(self, venue: str, order: Any, lots: int) -> bool:
         """Somebody trades with an order of ours, `lots` of it; False: others stand before it."""
-        exchange, now_ns = self.home.venues[venue].exchange, self.clock_ns(venue)
+        place, now_ns = self.home.venues[venue], self.clock_ns(venue)
         if not order.open or order.px is None:
             return False
-        bids, asks = exchange.book(order.symbol)
-        levels, buys = (bids, True) if order.terms.side is Side.BUY else (asks, False)
+        bids, asks = place.exchange.book(order.symbol)
+        buys = order.terms.side is Side.BUY
         before = sum(
             level.qty
-            for level in levels
+            for level in (bids if buys else asks)
             if (level.px >= order.px if buys else level.px <= order.px)
         )
         if before > 50 * order.qty:
             return False  # the market would not be the same afterwards
-        sold = Side.SELL if buys else Side.BUY
         had = order.leaves
-        lots = before - order.leaves + min(lots, order.leaves)
-        step = exchange.place(
-            order.symbol, sold, max(1, lots), order.px, now_ns=now_ns, tif=Tif.IOC
+        lots = max(1, before - order.leaves + min(lots, order.leaves))
+        step = place.exchange.place(
+            order.symbol,
+            Side.SELL if buys else Side.BUY,
+            lots,
+            order.px,
+            now_ns=now_ns,
+            tif=Tif.IOC,
         )
-        place = self.home.venues[venue]
         place.server.carry_out(place.simulator.face.market(step, now_ns))
         return bool(order.leaves < had)
 
-    async def struck(self, venue: str, word: str, *, pokes: int = 6) -> bool:
+    async def struck(self, venue: str, word: str, *, pokes: int = 6, **how: Any) -> bool:
         """Demand a venue's fault, and order there until it has struck."""
         before = self.counted(venue, word)
-        self.demand(venue, word)
+        if not self.demand(venue, word, **how):
+            return False
         for _ in range(pokes):
             if self.counted(venue, word) > before:
                 return True
@@ -518,39 +494,68 @@ async def slow_reader(sky: Sky) -> bool:
 
 # ------------------------------------------------------------------------- what venues do
 
-# Code -> the words that a venue knows it by, and what it is.
+# Code -> the words that venues know it by, and what it is.
 WORDS = {
     "V3": (("acklost",), "the ack is lost, the fill arrives on the private socket"),
     "V4": (("early",), "fill before ack"),
-    "V5": (("twice",), "the same trade told twice"),
+    "V5": (("twice", "replay"), "the same trade told twice"),
     "V6": (("disorder",), "private messages out of order"),
     "V8": (("drop", "repeat", "reorder", "gap", "lostreset"), "book frames lost, doubled, stale"),
-    "V9": (("corrupt", "digits"), "frames and digits that are wrong"),
+    "V9": (("corrupt",), "frames and digits that are wrong"),
     "V10": (("snapshot", "restart"), "a new snapshot in mid-stream, sequences begin again"),
-    "V13": (("limited",), "rate limits and bans"),
-    "V14": (
-        ("rest", "unknown", "undone"),
-        "5xx, HTML, empty and cut bodies, answers that say perhaps",
-    ),
+    "V13": (("limited", "throttle"), "rate limits and bans"),
+    "V14": (("rest", "garbled", "unknown", "undone"), "5xx, HTML, cut bodies, answers of perhaps"),
     "V18": (("reject",), "refusals by class"),
-    "V26": (
-        ("shutdown", "refuse", "cut"),
-        "session limits: shutdown notice, refusal, a closed socket",
-    ),
+    "V26": (("session", "crowd", "shutdown"), "session limits: age, number, planned shutdown"),
 }
+# These find something to strike only where an order of ours rests.
+RESTING = {
+    "V7": (("race",), "a cancel meets a fill"),
+    "V17": (("dust", "crumble"), "partial fills in dust"),
+    "V19": (("maintenance", "wipe"), "maintenance; orders taken off the book"),
+    "V20": (("halt", "rules"), "rules change in flight"),
+    "V24": (("vanish",), "an order vanishes from the open list, and nobody says so"),
+    "V25": (("deadman",), "the dead-man switch fires though we live"),
+}
+
+
+def _able(sky: Sky, word: str) -> str:
+    return sky.rng.choice(sorted(ONLY.get(word, sky.home.venues)))
 
 
 def _by_word(word: str) -> Strike:
     async def strike(sky: Sky) -> bool:
-        return await sky.struck(sky.venue(), word)
+        return await sky.struck(_able(sky, word), word)
 
     strike.__name__ = word
     return strike
 
 
-for _code, (_words, _text) in WORDS.items():
-    for _word in _words:
-        fault(_code, _text)(_by_word(_word))
+def _where_one_rests(word: str) -> Strike:
+    async def strike(sky: Sky) -> bool:
+        venue = _able(sky, word)
+        before = sky.counted(venue, word)
+        order = await _resting(sky, venue)
+        if order is None or not sky.demand(venue, word):
+            return False
+        for _ in range(6):
+            if sky.counted(venue, word) > before:
+                return True
+            child = sky.home.engine.oms.children.get(order.first_client_id) if sky.up else None
+            if word == "race" and child is not None:
+                sky.home.trading.cancel(child.parent.id, "sky", "a race")
+            await asyncio.sleep(sky.rng.uniform(0.3, 2))
+            order = await _resting(sky, venue) or order
+        return sky.counted(venue, word) > before
+
+    strike.__name__ = word
+    return strike
+
+
+for _table, _made in ((WORDS, _by_word), (RESTING, _where_one_rests)):
+    for _code, (_words, _text) in _table.items():
+        for _word in _words:
+            fault(_code, _text)(_made(_word))
 
 
 @fault("V9", "frames and digits that are wrong")
@@ -573,8 +578,7 @@ async def late_nonce(sky: Sky) -> bool:
 async def limited_for_a_while(sky: Sky) -> bool:
     venue = sky.venue()
     before = sky.counted(venue, "limited")
-    for _ in range(5):
-        sky.demand(venue, "limited")
+    sky.demand(venue, "limited", times=5)
     for _ in range(6):
         await sky.poke(venue)
         await asyncio.sleep(sky.rng.uniform(0.1, 1))
@@ -582,115 +586,45 @@ async def limited_for_a_while(sky: Sky) -> bool:
 
 
 async def _resting(sky: Sky, venue: str) -> Any:
-    """An order of ours that rests at the best price there; None if it could not be had."""
+    """An order of ours that rests near the best price there; None if it could not be had."""
     for _ in range(4):
-        mid = sky.people.mid("BTC/USDT")
-        if sky.up and mid is not None:
+        mid = sky.people.mid("BTC/USDT") if sky.up else None
+        if mid is not None:
             side = sky.rng.choice(("buy", "sell"))
             away = Decimal("0.9999") if side == "buy" else Decimal("1.0001")
-            price = f"{(mid * away).quantize(Decimal('0.1')):f}"
             await sky.poke(
                 venue,
                 symbol="BTC/USDT",
                 side=side,
                 type="limit",
-                limit_price=price,
+                limit_price=f"{(mid * away).quantize(Decimal('0.1')):f}",
                 quantity=f"0.0{sky.rng.randint(11, 99)}",
                 time_in_force="GTC",
                 post_only=True,
             )
             await asyncio.sleep(sky.rng.uniform(0.2, 1))
-        ours = [order for _, order in sky.open_orders(venue) if order.px is not None]
+        ours = [order for order in sky.orders_at(venue) if order.px is not None]
         if ours:
             return sky.rng.choice(ours[-3:])
+        await asyncio.sleep(0.5)
     return None
 
 
 @fault("V7", "a cancel meets a fill")
 async def cancel_meets_fill(sky: Sky) -> bool:
+    """On its way, not at the venue's counter."""
     venue = sky.venue()
     for _ in range(3):
         order = await _resting(sky, venue)
-        if order is None:
+        child = order and sky.home.engine.oms.children.get(order.first_client_id)
+        if child is None or not sky.up:
             continue
-        key = order.first_client_id
-        one = sky.home.engine.oms.children.get(key)
-        if one is None or not sky.up:
-            continue
-        sky.home.trading.cancel(one.parent.id, "sky", "a race")
-        await asyncio.sleep(sky.rng.uniform(0, 0.03))  # it is on its way
+        sky.home.trading.cancel(child.parent.id, "sky", "a race")
+        await asyncio.sleep(sky.rng.uniform(0, 0.03))
         part = order.leaves if sky.rng.random() < 0.6 else max(1, order.leaves // 2)
         if sky.trade(venue, order, part):
             return True
     return False
-
-
-@fault("V17", "partial fills in dust")
-async def dust(sky: Sky) -> bool:
-    venue, done = sky.venue(), 0
-    for _ in range(3):
-        order = await _resting(sky, venue)
-        if order is None:
-            continue
-        for _ in range(sky.rng.randint(3, 9)):
-            done += sky.trade(venue, order, sky.rng.choice((1, 1, 7)))
-            await asyncio.sleep(sky.rng.choice((0, 0.01, 0.3)))
-        if done:
-            return True
-    return False
-
-
-@fault("V19", "maintenance: notice, cuts, orders cancelled by the venue")
-async def maintenance(sky: Sky) -> bool:
-    venue = sky.venue()
-    await _resting(sky, venue)
-    before = sky.counted(venue, "maintenance")
-    sky.demand(venue, "maintenance")
-    if sky.rng.random() < 0.7:
-        sky.end(venue, sky.open_orders(venue), told=sky.rng.random() < 0.7)
-    await sky.poke(venue)
-    return sky.counted(venue, "maintenance") > before
-
-
-@fault("V20", "rules change in flight: halted, and back")
-async def halted(sky: Sky) -> bool:
-    venue = sky.venue()
-    place = sky.home.venues[venue]
-    exchange, symbol = place.exchange, sky.rng.choice(("BTC/USDT", "ETH/USDT"))
-    await sky.poke(venue, symbol=symbol)
-
-    def put(status: Any) -> None:
-        now_ns = sky.clock_ns(venue)
-        step = exchange.set_status(symbol, status, now_ns=now_ns)
-        place.server.carry_out(place.simulator.face.market(step, now_ns))
-
-    put(SimStatus.HALT)
-    try:
-        for _ in range(3):
-            await sky.poke(venue, symbol=symbol)
-            await asyncio.sleep(sky.rng.uniform(0.5, 6))
-        return True
-    finally:
-        put(SimStatus.TRADING)
-
-
-@fault("V24", "an order vanishes from the open list, and nobody says so")
-async def vanishes(sky: Sky) -> bool:
-    venue = sky.venue()
-    order = await _resting(sky, venue)
-    if order is None:
-        return False
-    found = [one for one in sky.open_orders(venue) if one[1] is order]
-    return sky.end(venue, found, told=False) > 0
-
-
-@fault("V25", "the dead-man switch fires though we live")
-async def dead_mans_switch(sky: Sky) -> bool:
-    venue = sky.venue()
-    await _resting(sky, venue)
-    account = sky.rng.choice(("main", "second"))
-    doomed = [one for one in sky.open_orders(venue) if one[0].name == account]
-    return sky.end(venue, doomed) > 0
 
 
 @fault("V23", "the venue lies")

@@ -189,6 +189,11 @@ def _same_again(home: House, pen: Any) -> None:
 async def _wind_up(sky: Sky, living: asyncio.Task[None]) -> None:
     """All is well from here on: books and desks come back, orders go on, then all of it ends."""
     home, people = sky.home, sky.people
+    if sky.lied:  # a person has looked, and found that it was the venue
+        await asyncio.sleep(20)
+        for account in people.tokens:
+            body = {"reason": "the venue told what was not so"}
+            await people.call(account, "POST", "/v1/risk/reset", json=body)
     await home.stands(SURE_S_KRAKEN)  # I31
     await asyncio.sleep(3)
     living.cancel()
@@ -217,10 +222,11 @@ async def _reckoning(sky: Sky, plan: Plan, folder: Path) -> Outcome:
     assert not engine.oms.to_cancel
     assert engine.risk.reserved_total() == 0, "I21"
     for account in ("main", "second"):
-        home.check_balances(account)
+        home.check_balances(account)  # where a venue lied, its balances have been taken since
     assert not home.resting(), "nothing of ours rests anywhere"
     rows = [row for _, row in sky.rows]
-    assert not [row for row in rows if isinstance(row, BalanceBreak)], "I16"
+    breaks = [row for row in rows if isinstance(row, BalanceBreak) and row.venue not in sky.lied]
+    assert not breaks, f"I16: {breaks[:3]}"
     checks = _judge(sky, folder)
     sky.witness.lied |= sky.lied
     sky.witness.end()
@@ -253,6 +259,15 @@ BY_CLOCK = {
 }
 
 
+# Where a venue told what was not so our books say what it told; its orders are judged as ever.
+BY_VENUE = {
+    "venue_books_balance",
+    "client_id_decodes",
+    "no_order_without_parent",
+    "journal_chained",
+}
+
+
 def _judge(sky: Sky, folder: Path) -> dict[str, int]:
     """Before the history checker; how many checks it ran."""
     for venue, history in sky.home.histories.items():
@@ -263,6 +278,8 @@ def _judge(sky: Sky, folder: Path) -> dict[str, int]:
     ran: dict[str, int] = {}
     for name, one in CHECKS.items():
         if sky.clocks_moved and name in BY_CLOCK:
+            continue
+        if sky.lied and name not in BY_VENUE:
             continue
         ran[name] = 1
         wrong += [f"{name}: {text}" for text in one(history)]

@@ -16,7 +16,7 @@ ZERO = Decimal(0)
 PUBLISHED = {"binance": (100, 10 * SECOND), "bybit": (20, SECOND), "okx": (60, 2 * SECOND)}
 LATE_NS = 15 * SECOND  # no venue takes an order that was decided so long ago
 CANCELLED_NS = 25 * SECOND  # after a kill, at a desk that stands
-ENDS_NS = 120 * SECOND  # beyond its own time, with every desk standing
+ENDS_NS = 200 * SECOND  # beyond its own time, every desk standing; where questions are dear
 ALONE_NS = 90 * SECOND  # a leg
 
 
