@@ -1,5 +1,9 @@
 """What desks tell, taken in; what is to be asked of them, passed on."""
 
+from collections.abc import Sequence
+
+from msgspec import structs
+
 from hean_router.domain.desk import (
     DeskEvent,
     DeskStanding,
@@ -10,9 +14,10 @@ from hean_router.domain.desk import (
     PermissionsSeen,
     Sent,
     StreamLost,
+    Told,
 )
 from hean_router.domain.instrument import Pair, VenueId
-from hean_router.domain.order import OrderReport, OrderState
+from hean_router.domain.order import Fill, OrderReport, OrderState
 from hean_router.domain.record import Filled, ForeignOrder, Incident
 from hean_router.domain.venue import Fees
 from hean_router.engine.command import AskDesk, CancelOrder
@@ -23,12 +28,15 @@ from hean_router.engine.event import DeskFailed, DeskTold
 from hean_router.engine.strays import Strays
 from hean_router.oms import Child, Question, Resolver, claims, intake
 
+TOLD_MAX = 1_000  # impossible trades that are told of once each
+
 
 class Hearing:
     """Between the desks and the order management."""
 
     def __init__(self, core: Core, conduct: Conduct, desks: Desks, resolver: Resolver) -> None:
         self.core, self.conduct, self.desks, self.resolver = core, conduct, desks, resolver
+        self._impossible: set[tuple[str, str, str, str]] = set()
         self.strays = Strays(core)
         resolver.fees = self._fees_of
 
@@ -52,7 +60,9 @@ class Hearing:
                 return
             case _:
                 pass
-        health = core.desks[venue, account]
+        if (possible := self._possible(venue, account, event)) is None:
+            return
+        event, health = possible, core.desks[venue, account]
         well, before = not health.why, len(core.rows)
         vanished = self._vanished(event)
         for row in intake(core.oms, venue, account, event, core.now_ns, fees=self._fees_of):
@@ -72,6 +82,46 @@ class Hearing:
         if isinstance(event, OrderSeen) and event.report is not None:
             self._still_open(event.key, event.report, event.asked_ns)
         self.desks.answered(venue, account, event)
+
+    def _possible(self, venue: str, account: str, event: DeskEvent) -> DeskEvent | None:
+        """The event without trades at no price or of no quantity; None if that was all of it.
+
+        Nobody can book such a thing, and whoever says so is not to be believed further: a person
+        must look, and nothing is planned there until then.
+        """
+        match event:
+            case Told(event=Fill() as fill):
+                fills: Sequence[Fill] = (fill,)
+            case FillsSeen():
+                fills = event.fills
+            case _:
+                return event
+        good = [fill for fill in fills if fill.px > 0 and fill.qty > 0]
+        if len(good) == len(fills):
+            return event
+        for fill in fills:
+            name = (venue, account, str(fill.instrument.pair), fill.trade_id)
+            if (fill.px > 0 and fill.qty > 0) or name in self._impossible:
+                continue
+            if len(self._impossible) < TOLD_MAX:
+                self._impossible.add(name)
+            of = fill.instrument
+            text = (
+                f"trade {fill.trade_id} of {of.qty_decimal(fill.qty)} at {of.px_decimal(fill.px)}: "
+                "not booked"
+            )
+            self.core.write(
+                Incident(
+                    at_ns=self.core.now_ns,
+                    what="impossible_trade",
+                    text=text,
+                    venue=venue,
+                    account=account,
+                    subject=fill.key or fill.trade_id,
+                )
+            )
+            self.core.gated.setdefault((venue, account), f"impossible_trade: {text}")
+        return structs.replace(event, fills=good) if isinstance(event, FillsSeen) else None
 
     def claim(self) -> None:
         """Book trades of nobody's again for the orders that they turned out to be of."""

@@ -265,6 +265,33 @@ def test_a_trade_that_is_found_while_its_message_is_on_the_way_is_no_break():
     assert incidents(bench) == []
 
 
+@pytest.mark.parametrize(("px", "qty"), [(0, 4_000), (990, 0), (-1, 4_000)])
+def test_a_trade_that_cannot_be_is_not_booked_and_told_once_and_shuts_that_place_alone(px, qty):
+    """V23: a venue lies; a seed of the weather found a trade at no price booked as one."""
+    bench = standing(*past_order(over=False), acked())
+    bench.told("b", STANDS)
+    lie = Fill(
+        instrument=listing("a"),
+        key=KEY,
+        venue_order_id="v1",
+        trade_id="t",
+        side=Side.BUY,
+        px=px,
+        qty=qty,
+        fee=D(0),
+        fee_asset="USDT",
+        sent_ns=1_010 * SECOND,
+    )
+    bench.told("a", Told(lie))
+    event = FillsSeen(instrument=listing("a"), since_ns=0, fills=[lie], asked_ns=bench.now_ns)
+    bench.told("a", event)
+    assert not of_type(bench, Filled)
+    assert incidents(bench) == [("impossible_trade", KEY)]
+    core = bench.engine.core
+    assert "impossible_trade" in core.why_not("a", "main")
+    assert "impossible_trade" not in core.why_not("b", "main")
+
+
 # ------------------------------------------------------------------------- restarts
 
 
