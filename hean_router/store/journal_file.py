@@ -36,6 +36,7 @@ Lift: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 LIFTS: dict[int, Mapping[str, Lift]] = {}
 START = bytes(32)
 SLICE = 1_000  # rows read at once
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # of a row's JSON
 # What reading a damaged file can raise: besides SQLite's own, a row that claims to be gigabytes
 # long, and a message that quotes what is no text.
 FAULTS: Final = (sqlite3.Error, MemoryError, UnicodeDecodeError)
@@ -409,7 +410,7 @@ def _fill_index(db: sqlite3.Connection, path: str) -> None:
     rows = proven(db, path, done) if _hash_at(db, done) else proven(db, path)
     try:
         index.add(db, index.briefs((seq, kind, body) for seq, _, kind, body, _ in rows))
-    except msgspec.MsgspecError as fault:
+    except (*UNREADABLE, ArithmeticError) as fault:
         raise JournalError(
             f"{path}: a row cannot be read: {fault}",
             "it was written by another version of this program: use that one",
@@ -507,7 +508,7 @@ def decoded(path: str, seq: int, kind: str, body: bytes, formats: list[tuple[int
                 "it was written by a newer version: use that one",
             )
         row = decode(body)
-    except (msgspec.MsgspecError, RecursionError) as fault:
+    except UNREADABLE as fault:
         raise JournalError(
             f"{path}: row {seq} ({kind}) cannot be read: {fault}",
             "it was written by another version of this program: use that one",

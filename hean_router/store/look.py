@@ -8,10 +8,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hean_router.domain.record import Row
-from hean_router.store import head_file
+from hean_router.store import head_file, index
 from hean_router.store.journal_file import (
     FAULTS,
     START,
+    UNREADABLE,
     JournalError,
     decoded,
     error_of,
@@ -79,6 +80,19 @@ class Seen:
             str(name): str(value)
             for name, value in self._db.execute("SELECT name, value FROM meta")
         }
+
+    def index_faults(self) -> list[str]:
+        """Where the tables beside the rows are not what the rows make them; reads all rows."""
+        there = self._db.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name = ?", (index.TABLES[0],)
+        ).fetchone()[0]
+        if not there:
+            return []  # an older program's: made at the next opening
+        rows = ((seq, kind, body) for seq, _, kind, body, _ in self.proven())
+        try:
+            return index.differences(self._db, rows)
+        except (*UNREADABLE, ArithmeticError) as fault:
+            return [f"a row cannot be entered: {fault}"]
 
     def faults(self) -> list[str]:
         """What SQLite itself finds wrong with the file; empty if nothing."""

@@ -84,6 +84,8 @@ def prove(path: Path, *, limits: RiskLimits | None = None, chain_only: bool = Fa
             faults = [] if chain else seen.faults()
             found = [_damage("file", one, None) for one in faults]
             _tell(proof, "database", "SQLite's own check", found)
+            if state is not None and not (chain or faults):
+                _tell(proof, "index", "the tables beside the rows", _index(seen))
             meta = {} if chain else seen.meta()
             proof.tag, proof.epoch = meta.get("tag", ""), int(meta.get("epoch", 0))
     except (JournalError, ValueError) as fault:
@@ -158,6 +160,18 @@ def _chain(seen: Seen, proof: Proof, state: "_State | None") -> tuple[list[Findi
     proof.head = "" if head == START else head.hex()
     reached = seen.reached()
     return [], f"{proof.rows} rows, each follows the one before; {reached} were noted as written"
+
+
+def _index(seen: Seen) -> list[Finding]:
+    return [
+        Finding(
+            check="index",
+            what=one,
+            why="old orders and trades would be looked up wrongly; the rows themselves hold",
+            fix="hean audit repair makes the tables anew of the rows",
+        )
+        for one in seen.index_faults()
+    ]
 
 
 class _State:

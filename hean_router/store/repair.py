@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from hean_router.domain.errors import CommandError
 from hean_router.domain.record import ChildIntended, Opened, ParentPlaced, Row
-from hean_router.store import head_file
+from hean_router.store import head_file, index
 from hean_router.store.carve import Carved, carve
 from hean_router.store.gap import close_off
 from hean_router.store.journal_file import (
@@ -108,6 +108,9 @@ def repair(path: Path, *, dry_run: bool = False, entropy: bytes = b"") -> Mended
         fresh = path.with_name(f".{path.name}.mended")
         _away(fresh)
         try:
+            if (mended := _indexed(path, fresh, dry_run=dry_run)) is not None:
+                return mended
+            _away(fresh)
             found, lost = _rebuild(path, fresh)
             if not (found.rows or lost or found.reached):
                 raise JournalError(
@@ -137,7 +140,7 @@ def _whole(path: Path) -> int | None:
     """How many rows it has, if nothing is wrong with it."""
     try:
         with looked_at(path) as seen:
-            if seen.faults():
+            if seen.faults() or seen.index_faults():
                 return None
         count = verify(path)[0]
         # What a router says that is to own it: a note beside the rows may be spoiled.
@@ -150,6 +153,31 @@ def _whole(path: Path) -> int | None:
     except JournalError:
         return None
     return count
+
+
+def _indexed(path: Path, fresh: Path, *, dry_run: bool) -> Mended | None:
+    """Where nothing is wrong but the tables beside the rows: the same rows, with tables of them.
+
+    Nothing is lost, so all goes on.  None where more is wrong.
+    """
+    try:
+        with looked_at(path) as seen:
+            if seen.faults() or not seen.index_faults():
+                return None
+        rows = verify(path)[0]
+        _copy(path, fresh)
+        with closing(sqlite3.connect(fresh, isolation_level=None)) as db:
+            index.rebuild(db)
+        Journal.open(fresh, sync="relaxed").close()
+    except JournalError:
+        return None
+    tag = _meta(path).get("tag", "")
+    done = Mended(str(path), rows, rows + 1, 0, (), tag, tag, (), "")
+    if dry_run:
+        return done
+    kept = _keep(path)
+    _put(fresh, path)
+    return msgspec.structs.replace(done, kept=kept)
 
 
 # ------------------------------------------------------------------------- what can be proven

@@ -398,6 +398,17 @@ def test_lost_orders_are_listed_by_their_ids_at_the_venues(sound, path):
     assert os.stat(done.listed).st_mode & 0o077 == 0
 
 
+def test_tables_beside_the_rows_are_made_anew_and_all_goes_on(sound, path):
+    rows = put(sound, "closed", path)
+    shell(path, "UPDATE ix_parents SET client_order_id = 'another'")
+    tag = verify(path) and repair(path, dry_run=True).old_tag
+    done = repair(path)
+    assert (done.rows, done.lost_to, done.tag) == (len(rows), 0, tag)
+    assert same(read(path), rows), "no halt, no new tag: nothing is lost"
+    with pytest.raises(CommandError, match="nothing to repair"):
+        repair(path)
+
+
 def test_its_epoch_is_above_every_one_before(path):
     for _ in range(5):
         journal = write(path, STORY[:3])
