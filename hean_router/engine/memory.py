@@ -4,6 +4,7 @@ Forgetting is a row, so that reading the journal again forgets the same.  What c
 later (an order's id, a trade) is looked up in the journal before anything is made of it.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 from msgspec import Struct, structs
@@ -11,15 +12,17 @@ from msgspec import Struct, structs
 from hean_router.domain.desk import FillsSeen, StreamLost, Told
 from hean_router.domain.errors import HeanError
 from hean_router.domain.order import Fill
-from hean_router.domain.record import Checkpoint, Row
+from hean_router.domain.record import Checkpoint, ParentEnded, Row
 from hean_router.engine.core import Core
 from hean_router.engine.event import DeskTold
 from hean_router.engine.past import NoPast
+from hean_router.oms.saved import packed
 
 SECOND = 1_000_000_000
 # A trade's own time is the venue's; its clock may be so far from ours, at most, that orders could
 # be sent at all.
 CLOCKS_APART_NS = 60 * SECOND
+PACKED_AT_ONCE = 100  # 10 us each
 
 
 class Keep(Struct, frozen=True, kw_only=True):
@@ -34,7 +37,7 @@ class Keep(Struct, frozen=True, kw_only=True):
 
     parents: int = 2_000
     parent_ns: int = 120 * SECOND
-    trade_ns: int = 1_800 * SECOND
+    trade_ns: int = 1_200 * SECOND
     at_once: int = 500
     rows: int = 20_000
     every_ns: int = 600 * SECOND
@@ -46,6 +49,7 @@ class Memory:
     def __init__(self, core: Core, keep: Keep) -> None:
         self.core, self.keep = core, keep
         self.rows, self.last_ns = 0, 0  # since the last checkpoint; when it was
+        self._unpacked: deque[str] = deque(maxlen=4 * keep.parents)  # of those that have ended
 
     def fold(self, row: Row) -> None:
         """Count a row."""
@@ -54,10 +58,13 @@ class Memory:
             self.last_ns = row.at_ns
         if isinstance(row, Checkpoint):
             self.rows = 0
+        elif isinstance(row, ParentEnded):
+            self._unpacked.append(row.parent)
 
     def due(self) -> None:
         """Write a checkpoint if it is time for one."""
         core, keep = self.core, self.keep
+        self._pack()
         if core.closed or isinstance(core.past, NoPast):
             return  # what nobody could tell later is not forgotten
         spare = len(core.oms.past) - keep.parents
@@ -74,6 +81,12 @@ class Memory:
                 trades_before_ns=max(0, core.now_ns - keep.trade_ns),
             )
         )
+
+    def _pack(self) -> None:
+        """Make what has ended ready to be saved, a few at a time: a state is taken in one go."""
+        for _ in range(min(PACKED_AT_ONCE, len(self._unpacked))):
+            if (parent := self.core.oms.past.get(self._unpacked.popleft())) is not None:
+                packed(parent)
 
     def _forgettable(self, spare: int) -> list[str]:
         """The oldest that have ended, all but those that are kept."""

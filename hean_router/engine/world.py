@@ -60,7 +60,11 @@ class Policy(Struct, frozen=True, kw_only=True):
     # An order of unknown fate keeps the gate of its venue shut no longer than this after a start:
     # most are found or proven absent by then, and the others stay reserved at their worst.
     unknown_ns: int = 5_000_000_000
-    overlap_ns: int = 3_600_000_000_000  # fills are asked again this far back after a restart
+    # Fills are asked for again from so long before the oldest order that may have some: no trade is
+    # older than its order, so this has to cover no more than two clocks that differ (by less than
+    # a second, or nothing is sent) and a venue that shows a trade late (seconds); it is far more.
+    # What a venue tells again of older ones is looked up in the journal.
+    overlap_ns: int = 600_000_000_000
     balances_every_ns: int = 30_000_000_000
     # Open orders and trades are asked for now and then though a stream tells of them: two cheap
     # questions a minute, from so long before the last look.

@@ -140,6 +140,7 @@ class Parent:
         "id",
         "intent",
         "notional",
+        "packed",
         "placed",
         "qty",
         "updated_ns",
@@ -159,10 +160,12 @@ class Parent:
         self.decisions: list[Decided] = []
         self.cancel: ParentCancelAsked | None = None
         self.ended: ParentEnded | None = None
+        self.packed: bytes | None = None  # all of it as it is saved, since nothing has changed
 
     def learned(self, at_ns: int) -> None:
         """Something was, at `at_ns`; a trade may be older than what named its order."""
         self.updated_ns = max(self.updated_ns, at_ns)
+        self.packed = None
 
     @property
     def leaves(self) -> Decimal:

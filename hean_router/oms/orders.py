@@ -418,6 +418,8 @@ class Orders:
         child = self.children.get(key)
         if child is None:
             self._breach(row, key, None, "no such child")
+        else:
+            child.parent.packed = None
         return child
 
     def _learn(self, row: Row, child: Child, learned: Learned) -> bool:

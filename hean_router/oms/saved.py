@@ -5,7 +5,8 @@ Loading what was dumped gives the same `Orders`, which the same further rows mak
 
 from decimal import Decimal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 from hean_router.domain.record import (
     ChildIntended,
@@ -59,6 +60,10 @@ class ParentState(Struct, frozen=True, array_like=True):
     ended: ParentEnded | None
 
 
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(ParentState)
+
+
 class OrdersState(Struct, frozen=True, kw_only=True):
     """As `Orders`; what stands in an order of its own is named in that order."""
 
@@ -68,7 +73,7 @@ class OrdersState(Struct, frozen=True, kw_only=True):
     last_parent: int
     forgotten: int
     trades_before_ns: int
-    parents: list[ParentState]
+    parents: list[Raw]  # each a `ParentState`
     working: list[str]
     past: list[str]
     live: list[str]
@@ -92,7 +97,7 @@ def dump(orders: Orders) -> OrdersState:
         last_parent=orders.last_parent,
         forgotten=orders.forgotten,
         trades_before_ns=orders.trades_before_ns,
-        parents=[dump_parent(one) for one in orders.parents.values()],
+        parents=[Raw(packed(one)) for one in orders.parents.values()],
         working=list(orders.working),
         past=list(orders.past),
         live=list(orders.live),
@@ -108,8 +113,17 @@ def dump(orders: Orders) -> OrdersState:
     )
 
 
-def dump_parent(parent: Parent) -> ParentState:
-    """One parent with all its children."""
+def packed(parent: Parent) -> bytes:
+    """One parent as it is saved; of one that has ended it is kept until anything changes."""
+    if (known := parent.packed) is not None:
+        return known
+    data = _ENCODER.encode(_dump_parent(parent))
+    if parent.ended is not None:
+        parent.packed = data
+    return data
+
+
+def _dump_parent(parent: Parent) -> ParentState:
     return ParentState(
         parent.placed,
         parent.updated_ns,
@@ -154,7 +168,8 @@ def load(orders: Orders, state: OrdersState) -> None:
     orders.last_parent, orders.forgotten = state.last_parent, state.forgotten
     orders.trades_before_ns = state.trades_before_ns
     for one in state.parents:
-        parent = load_parent(one)
+        parent = _load_parent(_DECODER.decode(one))
+        parent.packed = bytes(one) if parent.ended is not None else None
         intent = parent.intent
         orders.parents[parent.id] = parent
         orders.by_account.setdefault(intent.account, {})[parent.id] = parent
@@ -185,8 +200,7 @@ def load(orders: Orders, state: OrdersState) -> None:
     orders.breaches.extend(state.breaches)
 
 
-def load_parent(state: ParentState) -> Parent:
-    """One parent with all its children."""
+def _load_parent(state: ParentState) -> Parent:
     parent = Parent(state.placed)
     parent.updated_ns = state.updated_ns
     parent.filled, parent.notional, parent.fees = state.filled, state.notional, state.fees

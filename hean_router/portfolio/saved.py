@@ -69,36 +69,3 @@ class DayState(Struct, frozen=True, kw_only=True):
     day: int
     days: list[AccountDay]
     accounts: list[str]
-
-
-class TripState(Struct, frozen=True, array_like=True):
-    """A position by (account, symbol, strategy), and where its present trip began."""
-
-    account: str
-    symbol: str
-    strategy: str
-    position: PositionState
-    opened_ns: int | None
-    largest: Decimal
-    pnl: Decimal
-    thirds: dict[str, Decimal]
-
-
-class ClosedTrip(Struct, frozen=True, array_like=True):
-    """As `RoundTrip`."""
-
-    account: str
-    symbol: str
-    strategy: str
-    opened_ns: int
-    closed_ns: int
-    pnl: Decimal
-    fees_third: dict[str, Decimal]
-
-
-class TripsState(Struct, frozen=True, kw_only=True):
-    """As `RoundTrips`."""
-
-    count: int
-    closed: list[ClosedTrip]
-    trips: list[TripState]

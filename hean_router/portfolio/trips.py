@@ -12,18 +12,12 @@ from hean_router.domain.record import Filled, FillUndone, Row
 from hean_router.portfolio.money import EXACT, ZERO
 from hean_router.portfolio.pnl import value_of
 from hean_router.portfolio.positions import Position, effect_of
-from hean_router.portfolio.saved import (
-    ClosedTrip,
-    TripsState,
-    TripState,
-    dump_position,
-    load_position,
-)
+from hean_router.portfolio.saved import PositionState, dump_position, load_position
 
 DUST = 100  # a hundredth of the largest position counts as flat: fees leave parts of a lot
 
 
-class RoundTrip(Struct, frozen=True, kw_only=True):
+class RoundTrip(Struct, frozen=True, kw_only=True, array_like=True):
     """From flat to flat, by (account, symbol, strategy) over all venues.
 
     It opens with the first fill of a flat position and closes when the position is back at zero,
@@ -45,6 +39,27 @@ class RoundTrip(Struct, frozen=True, kw_only=True):
         quote = Pair.parse(self.symbol).quote
         amounts[quote] = EXACT.add(amounts.get(quote, ZERO), self.pnl)
         return value_of(amounts, rates).whole
+
+
+class TripState(Struct, frozen=True, array_like=True):
+    """A position by (account, symbol, strategy), and where its present trip began."""
+
+    account: str
+    symbol: str
+    strategy: str
+    position: PositionState
+    opened_ns: int | None
+    largest: Decimal
+    pnl: Decimal
+    thirds: dict[str, Decimal]
+
+
+class TripsState(Struct, frozen=True, kw_only=True):
+    """As `RoundTrips`."""
+
+    count: int
+    closed: list[RoundTrip]
+    trips: list[TripState]
 
 
 class _Trip:
@@ -133,18 +148,7 @@ class RoundTrips:
         """What rows have made of it; mutable parts are not copied: encode it at once."""
         return TripsState(
             count=self.count,
-            closed=[
-                ClosedTrip(
-                    one.account,
-                    one.symbol,
-                    one.strategy,
-                    one.opened_ns,
-                    one.closed_ns,
-                    one.pnl,
-                    dict(one.fees_third),
-                )
-                for one in self._closed
-            ],
+            closed=list(self._closed),
             trips=[
                 TripState(
                     *key,
@@ -161,18 +165,7 @@ class RoundTrips:
     def load(self, state: TripsState) -> None:
         """Make this, which is new, what was dumped."""
         self.count = state.count
-        self._closed.extend(
-            RoundTrip(
-                account=one.account,
-                symbol=one.symbol,
-                strategy=one.strategy,
-                opened_ns=one.opened_ns,
-                closed_ns=one.closed_ns,
-                pnl=one.pnl,
-                fees_third=one.fees_third,
-            )
-            for one in state.closed
-        )
+        self._closed.extend(state.closed)
         for one in state.trips:
             trip = self._trips[one.account, one.symbol, one.strategy] = _Trip()
             trip.position, trip.opened_ns = load_position(one.position), one.opened_ns

@@ -15,8 +15,9 @@ from hean_router.domain.limits import GateLimits
 from hean_router.engine import saved as engine_saved
 from hean_router.engine.saved import EngineState
 from hean_router.gate.saved import GateState
+from hean_router.oms.saved import ParentState
 from hean_router.portfolio import RoundTrips
-from hean_router.portfolio.saved import TripsState
+from hean_router.portfolio.trips import TripsState
 from hean_router.runtime.trading import Trading
 from hean_router.telemetry import OrderMetrics
 from hean_router.telemetry.orders import FollowedState
@@ -49,7 +50,8 @@ def layout_of(duplicate_ns: int, gate: GateLimits) -> str:
     Another version may fold the same rows to something else; and of limits with another span, more
     would have been remembered.
     """
-    shape = msgspec.json.encode(msgspec.json.schema(State), order="deterministic")
+    shapes = msgspec.json.schema_components((State, ParentState))
+    shape = msgspec.json.encode(shapes, order="deterministic")
     spans = f"{FOLDS} {hean_router.__version__} {duplicate_ns} {gate.fills_window_s}"
     return hashlib.sha256(shape + spans.encode()).hexdigest()
 

@@ -49,8 +49,7 @@ def newest(journal: Journal, layout: str, below: int = 1 << 62) -> Found:
     faults: list[str] = []
     others = 0
     try:
-        for statement in _SCHEMA:
-            journal.db.execute(statement)
+        _prepare(journal.db)
         known = journal.db.execute(
             "SELECT seq, hash, layout, sha, parts, size FROM states "
             "WHERE seq < ? ORDER BY seq DESC",
@@ -73,6 +72,11 @@ def newest(journal: Journal, layout: str, below: int = 1 << 62) -> Found:
             continue
         return Found(seq, data, tuple(faults), others)
     return Found(0, b"", tuple(faults), others)
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    for statement in _SCHEMA:
+        db.execute(statement)
 
 
 def _read(db: sqlite3.Connection, seq: int, parts: int, size: int) -> bytes:
@@ -102,17 +106,19 @@ class Saving:
         self._journal, self._layout, self._data = journal, layout, data
         self.seq = journal.seq
         self._hash = journal.hash_at(self.seq)
-        self._sha = hashlib.sha256(data).digest()
 
     def parts(self) -> Iterator[None]:
         """Write a part each time it is asked to go on; raises `JournalError`: give it up then."""
         with self._journal.beside() as db:
+            _prepare(db)
             db.execute("DELETE FROM state_parts WHERE seq = ?", (self.seq,))
             # Of a state that was never finished.
             db.execute("DELETE FROM state_parts WHERE seq NOT IN (SELECT seq FROM states)")
-        count = 0
+        count, found = 0, hashlib.sha256()
         for at in range(0, len(self._data), PART):
-            body = zlib.compress(self._data[at : at + PART], 1)
+            part = self._data[at : at + PART]
+            found.update(part)
+            body = zlib.compress(part, 1)
             with self._journal.beside() as db:
                 db.execute("INSERT INTO state_parts VALUES (?, ?, ?)", (self.seq, count, body))
             count += 1
@@ -120,7 +126,7 @@ class Saving:
         with self._journal.beside() as db:
             db.execute(
                 "INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?, ?, ?)",
-                (self.seq, self._hash, self._layout, self._sha, count, len(self._data)),
+                (self.seq, self._hash, self._layout, found.digest(), count, len(self._data)),
             )
             index.note(db, self.seq)
             old = db.execute(

@@ -27,7 +27,7 @@ PLACES = [(venue, account) for venue in VENUES for account in ACCOUNTS]
 VOLATILE = {
     "_appliers", "_folds", "_pairs", "touched", "_marks", "_shut", "_opened", "_holds", "_killed",
     "_lost", "_incidents", "_rates", "_paces", "_parents", "_last", "_left", "_refused", "limits",
-    "_kept", "faults", "_scopes", "parent",
+    "_kept", "packed", "faults", "_scopes", "parent",
 }  # fmt: skip
 
 
@@ -258,5 +258,5 @@ def test_every_field_of_an_order_is_saved_or_follows_from_what_is():
     from hean_router.oms.saved import ChildState, ParentState
 
     assert set(Child.__slots__) - follows == set(ChildState.__struct_fields__)
-    follows = {"id", "intent", "qty", "at_ns"}
+    follows = {"id", "intent", "qty", "at_ns", "packed"}
     assert set(Parent.__slots__) - follows == set(ParentState.__struct_fields__)
