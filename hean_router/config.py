@@ -157,6 +157,15 @@ class ApiSettings(_Section):
     docs: bool = Field(default=True, description="serve /docs")
 
 
+class ShutdownSettings(_Section):
+    """An orderly end: SIGTERM, SIGINT."""
+
+    orders: Literal["leave", "cancel"] = Field(
+        "leave", description="leave: ours rest on and are taken up at the next start"
+    )
+    within_s: float = Field(10, gt=0, le=20, description="seconds, for the venues to answer")
+
+
 class JournalSettings(_Section):
     """What is on disk before an order leaves."""
 
@@ -494,6 +503,7 @@ class Settings(BaseSettings):
     accounts: Mapping[str, Mapping[str, KeySettings]] = {}
     api: ApiSettings = ApiSettings()
     journal: JournalSettings = JournalSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
     paper: PaperSettings = PaperSettings()
     routing: RoutingSettings = RoutingSettings()
     query: QuerySettings = QuerySettings()

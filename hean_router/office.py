@@ -45,7 +45,7 @@ from hean_router.runtime.order_budget import limits_factor, scaled
 from hean_router.runtime.order_desk import NativeDesk
 from hean_router.runtime.paper_desk import PaperDesk
 from hean_router.runtime.saved import StateError, dump, layout_of, load, read
-from hean_router.runtime.supervisor import kept
+from hean_router.runtime.supervisor import ended, kept
 from hean_router.runtime.trading import MarketWorld, Trading
 from hean_router.store import Journal, states
 from hean_router.store.feeder import Feeder
@@ -329,11 +329,10 @@ class Office:
             try:
                 yield self
             finally:
-                for task in tasks:
-                    task.cancel()
-                for found in await asyncio.gather(*tasks, return_exceptions=True):
-                    if isinstance(found, Exception):
-                        log.error("a fault of our own while closing", exc_info=found)
+                ending = self.settings.shutdown
+                await self.trading.wind_up(ending.orders, ending.within_s)
+                for found in await ended(tasks):
+                    log.error("a fault of our own while closing", exc_info=found)
                 self.trading.close()
                 self._save_last()
                 for http in self._https:

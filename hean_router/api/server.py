@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from hean_router.domain.errors import CommandError
+from hean_router.runtime.supervisor import Died, ended, kept
 
 HEADER_BYTES_MAX: Final = 16_384
 CONNECTIONS_MAX: Final = 1_000
@@ -30,6 +31,44 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Keeper:
+    """One server after the other on one listening socket."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket) -> None:
+        self._config, self._listening = config, listening
+        self._server: _Server | None = None
+        self._stopping = False
+
+    @property
+    def started(self) -> bool:
+        """Whether one has ever listened."""
+        return self._server is not None and self._server.started
+
+    async def run(self) -> None:
+        """Serve until told to stop; raises if the server ends before."""
+        server = self._server = _Server(self._config)
+        try:
+            await server.serve(sockets=[self._listening.dup()])
+        finally:
+            for one in getattr(server, "servers", ()):
+                one.close()
+        if not self._stopping:
+            raise RuntimeError("it ended by itself")
+
+    async def stop(self, task: "asyncio.Task[None]") -> None:
+        """End what serves, politely for a while."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.should_exit = True
+        await asyncio.wait({task}, timeout=SHUTDOWN_S + 1)
+        for fault in await ended([task]):
+            raise fault
+
+
+def _unheard(name: str, why: str, *, often: bool) -> None:
+    """Nobody but the log, which has it already."""
+
+
 @asynccontextmanager
 async def serve(
     app: ASGIApp,
@@ -39,8 +78,11 @@ async def serve(
     cert: Path | None = None,
     key: Path | None = None,
     expose: bool = False,
+    died: Died | None = None,
 ) -> AsyncIterator[str]:
     """Serve `app` for as long as the block lasts; gives its URL.  Port 0: any that is free.
+
+    A server that ends by a fault is started again on the same port; `died` is told.
 
     Raises `CommandError` where it cannot listen, and for a host that others can reach without TLS
     (`cert` and `key`), unless `expose` says that this is meant.
@@ -76,10 +118,10 @@ async def serve(
             config.load()
         except OSError as fault:
             raise CommandError(f"TLS: {fault}", "check the certificate and its key") from None
-        server = _Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listening]))
+        keeper = _Keeper(config, listening)
+        task = asyncio.create_task(kept("the API's server", keeper.run, died or _unheard))
         try:
-            while not server.started:
+            while not keeper.started:
                 if task.done():
                     await task  # raises what it died of
                     raise CommandError("the API's server ended at once")
@@ -88,8 +130,7 @@ async def serve(
             real = listening.getsockname()[1]
             yield f"{'https' if cert else 'http'}://{name}:{real}"
         finally:
-            server.should_exit = True
-            await task
+            await keeper.stop(task)
     finally:
         listening.close()
 

@@ -1,7 +1,8 @@
 """What commands print, and how they end."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -49,6 +50,31 @@ def emit(value: Mapping[str, Any]) -> None:
     say(orjson.dumps(value).decode(), now=True)
 
 
+class _Through:
+    """Where lines go while a program runs that must not wait for who reads them."""
+
+    err: Callable[[str], None] | None = None
+    out: Callable[[str], None] | None = None
+
+
+@contextmanager
+def through(err: Callable[[str], None], out: Callable[[str], None]) -> Iterator[None]:
+    """Hand what is told and said `later` to those, for as long as the block lasts."""
+    _Through.err, _Through.out = err, out
+    try:
+        yield
+    finally:
+        _Through.err = _Through.out = None
+
+
+def say_later(text: str) -> None:
+    """A line for people, from a program that goes on whether they read it or not."""
+    if _Through.out is not None:
+        _Through.out(text)
+    else:
+        say(text, now=True)
+
+
 def say(text: str = "", *, now: bool = False) -> None:
     """A line for people; `now` for one that somebody waits for."""
     try:
@@ -62,6 +88,9 @@ def say(text: str = "", *, now: bool = False) -> None:
 
 def tell(text: str) -> None:
     """A line about the work, apart from its result."""
+    if _Through.err is not None:
+        _Through.err(text)
+        return
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

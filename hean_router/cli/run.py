@@ -9,15 +9,16 @@ from pathlib import Path
 
 from hean_router.api import make_app, serve
 from hean_router.app import Target
-from hean_router.cli.output import emit, say, tell
+from hean_router.cli.output import emit, say, say_later, tell, through
 from hean_router.client import Running, announce, withdraw
 from hean_router.config import Settings, StrategySettings
-from hean_router.domain.errors import CommandError, ConfigError
+from hean_router.domain.errors import CommandError, ConfigError, HeanError
 from hean_router.domain.instrument import Pair
 from hean_router.office import PAPER, Office
 from hean_router.runtime.clock import Clock, steady_clock
+from hean_router.runtime.log_sink import LogSink, logging_to
 from hean_router.runtime.loop import Interrupted, run
-from hean_router.telemetry.process import ProcessMetrics
+from hean_router.telemetry.process import LogMetrics, ProcessMetrics
 
 AGAIN_NS = 60 * 1_000_000_000
 TOLD_MAX = 1_000
@@ -139,9 +140,29 @@ async def _run(
     port: int | None,
     as_json: bool,
 ) -> None:
+    """Run, and let nobody who does not read what we say keep an order from its way."""
+    err, out = LogSink(2), LogSink(1)
+    try:
+        with logging_to(err), through(err.put, out.put):
+            await _run_office(settings, targets, paper, state, port, as_json, err)
+    finally:
+        out.close()
+        err.close()
+
+
+async def _run_office(
+    settings: Settings,
+    targets: Sequence[Target],
+    paper: bool,
+    state: Path,
+    port: int | None,
+    as_json: bool,
+    err: LogSink,
+) -> None:
     office = Office(
         settings, targets, pairs_of(settings), state=state, paper=paper, tell=Teller().tell
     )
+    office.router.metrics.add(LogMetrics(lambda: (err.waiting, err.dropped, err.failed)))
     taken_up = standing(office)
     try:
         async with running(office, settings, state, port=port) as here:
@@ -212,6 +233,7 @@ async def running(
             cert=settings.api.tls_cert,
             key=settings.api.tls_key,
             expose=settings.api.insecure_public,
+            died=office.trading.task_died,
         ) as url:
             here = Running(
                 api=url,
@@ -237,9 +259,15 @@ def _greet(office: Office, here: Running, state: Path) -> None:
 
 
 async def _tell_readiness(office: Office, as_json: bool) -> None:
-    """Say when orders are taken, and why not when that lasts; never ends."""
+    """Say when orders are taken, and why not when that lasts; never ends.
+
+    Raises `HeanError` when another process has taken the journal over: nothing that this one knows
+    holds any more.
+    """
     told, last, since = None, None, 0
     while True:
+        if office.trading.taken_over:
+            raise HeanError(office.trading.lost, "one router owns a journal: this one ends")
         why = office.trading.ready()
         since = since + 1 if why == last else 0
         last = why
@@ -250,7 +278,7 @@ async def _tell_readiness(office: Office, as_json: bool) -> None:
             elif as_json:
                 tell("ready: orders are taken")
             else:
-                say("ready: orders are taken", now=True)
+                say_later("ready: orders are taken")
             told = why
         await asyncio.sleep(POLL_S)
 

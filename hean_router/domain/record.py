@@ -34,6 +34,18 @@ class Opened(_Row, frozen=True, kw_only=True, tag="opened"):
     mode: str
 
 
+class Closed(_Row, frozen=True, kw_only=True, tag="closed"):
+    """The process winds up in order.  Without one before the next `Opened`, it was killed.
+
+    `orders` is what was to become of those that may still trade: `cancel` or `leave`; `left` are
+    the keys of those that do.  Left on purpose, or because the time for it was over (`why`).
+    """
+
+    orders: str
+    left: tuple[str, ...]
+    why: str = ""
+
+
 class NonceReserved(_Row, frozen=True, kw_only=True, tag="nonce_reserved"):
     """Nonces below `below` may have been used: after a restart the lane goes on from there."""
 
@@ -361,6 +373,7 @@ class StrategyNoted(_Row, frozen=True, kw_only=True, tag="strategy_noted"):
 
 Row: TypeAlias = (
     Opened
+    | Closed
     | NonceReserved
     | Incident
     | ParentPlaced

@@ -121,6 +121,7 @@ class Core:
         self.gated: dict[tuple[str, str], str] = {}
         # When the rows that a repair could not keep began; None once a person has reset trading.
         self.gap_ns: int | None = None
+        self.ending = ""  # why nothing is planned any more
         self.closed = ""  # why rows cannot be written, so that nothing may be sent anywhere
         self.references: dict[str, tuple[Decimal, int, Decimal]] = {}  # last, when, the one before
         self._timers: list[tuple[int, str]] = []
@@ -191,7 +192,8 @@ class Core:
         health = self.desks.get((venue, account))
         if health is None:
             return "no account there"
-        return self.closed or health.why or (self._gate_why(venue, account) if self.gated else "")
+        gated = self._gate_why(venue, account) if self.gated else ""
+        return self.ending or self.closed or health.why or gated
 
     def _gate_why(self, venue: str, account: str) -> str:
         for scope in (("", ""), (venue, ""), ("", account), (venue, account)):

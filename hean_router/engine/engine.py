@@ -17,6 +17,7 @@ from hean_router.domain.record import (
     ChildIntended,
     ChildRejected,
     ChildWithdrawn,
+    Closed,
     Filled,
     Incident,
     KeyMade,
@@ -49,6 +50,7 @@ from hean_router.engine.event import (
     DeskTold,
     DropKey,
     Due,
+    Ending,
     Event,
     GateFound,
     GateRefused,
@@ -73,6 +75,8 @@ from hean_router.strategy import contract
 from hean_router.strategy.contract import Reaction, Strategy
 
 log = logging.getLogger(__name__)
+
+ENDING = "the router is winding up"
 
 
 class Engine:
@@ -244,7 +248,22 @@ class Engine:
                 core.write(KeyRevoked(at_ns=core.now_ns, key_id=key_id, why=why))
             case Started():
                 self._started(event)
+            case Ending():
+                self._ending(event)
         return None
+
+    def _ending(self, event: Ending) -> None:
+        """Plan nothing more; what is out is taken back, or rests on purpose."""
+        core = self.core
+        core.ending = ENDING
+        if event.done:
+            left = tuple(sorted(core.oms.live))
+            core.write(Closed(at_ns=core.now_ns, orders=event.orders, left=left, why=event.why))
+        elif event.orders == "cancel":
+            for parent_id in list(self.conduct.work):
+                parent = core.oms.parents[parent_id]
+                self.conduct.stop(parent, ENDING, by="shutdown")
+                self.safety.go_on(parent)
 
     def _started(self, event: Started) -> None:
         core = self.core

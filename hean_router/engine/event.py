@@ -21,6 +21,17 @@ class Started(Struct, frozen=True, kw_only=True):
     mode: str
 
 
+class Ending(Struct, frozen=True, kw_only=True):
+    """The process winds up: nothing more is planned; with `done`, and a row says what was left.
+
+    `orders`: `cancel` takes ours back first, `leave` lets them rest.
+    """
+
+    orders: str
+    done: bool = False
+    why: str = ""
+
+
 class Submit(Struct, frozen=True):
     """Parents to place, all or none.  Answered by `Placed` or `Refused`."""
 
@@ -144,6 +155,7 @@ class DropKey(Struct, frozen=True):
 
 Event: TypeAlias = (
     Started
+    | Ending
     | Submit
     | CancelParent
     | DeskTold

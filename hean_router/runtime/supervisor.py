@@ -10,7 +10,7 @@ accident, and what depends on it is to be shut.  What can never run (`ConfigErro
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from hean_router.domain.errors import CommandError, ConfigError
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 OFTEN, WITHIN_S = 5, 60.0
 FIRST_S, MOST_S = 1.0, 60.0
+AGAIN_S = 1.0
 
 
 class Died(Protocol):
@@ -53,3 +54,19 @@ async def kept(name: str, work: Callable[[], Awaitable[None]], died: Died) -> No
                 wait_s = FIRST_S
         await asyncio.sleep(wait_s)
         wait_s = min(MOST_S, wait_s * 2)
+
+
+async def ended(tasks: Sequence["asyncio.Task[None]"]) -> list[Exception]:
+    """Cancel them until they have ended; the faults with which some did.
+
+    Again each second: a library may make another error of a cancellation, which whoever tries
+    again after errors then takes for one (a database driver, at its connect).
+    """
+    left = set(tasks)
+    while left:
+        for task in tasks:
+            if task in left:
+                task.cancel()
+        _, left = await asyncio.wait(left, timeout=AGAIN_S)
+    faults = [None if task.cancelled() else task.exception() for task in tasks]
+    return [fault for fault in faults if isinstance(fault, Exception)]

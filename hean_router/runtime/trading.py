@@ -40,6 +40,7 @@ from hean_router.engine import (
     DeskTold,
     DropKey,
     Due,
+    Ending,
     Engine,
     Event,
     GateFound,
@@ -116,7 +117,7 @@ class Trading:
         self.journal_why = ""  # why rows cannot be written now
         self.journal_since_ns = 0  # since when
         self.lost = ""  # why the journal is ours no more: no row and no order of this process
-        self._stale = False  # and another has taken it over: nothing at all leaves from here
+        self.taken_over = False  # and another has it: nothing at all leaves from here
         self.started = False
         self._hear, self._sent, self._fees = hear, sent, fees
         self._committed = committed or (lambda _seq: None)
@@ -131,6 +132,7 @@ class Trading:
         self._grants: dict[tuple[str, str], int] = {}  # nonces to be granted once on disk
         self._desk_faults: set[tuple[str, str, str]] = set()
         self.listener_faults = 0
+        self.ending = False  # winding up: nothing new is taken
         self._closed = False
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._subscriptions: list[Subscription] = []
@@ -174,6 +176,28 @@ class Trading:
             )
             if pairs:
                 self._step(BooksMoved(pairs))
+
+    async def wind_up(self, orders: str, within_s: float) -> None:
+        """Place nothing more, take orders back or leave them, and write down which.
+
+        `cancel` waits until nothing of ours may trade, `within_s` at most: cancels are answered by
+        venues, and one that does not answer must not keep us.
+        """
+        if not self.started or self._closed:
+            return
+        self.ending = True
+        self.gate.hold("ending", ("", ""), "the router is winding up", "nothing: start it again")
+        why = ""
+        if orders == "cancel":
+            self._step(Ending(orders=orders))
+            live = self.engine.core.oms.live
+            for _ in range(round(within_s / 0.02)):
+                if not live:
+                    break
+                await asyncio.sleep(0.02)
+            else:
+                why = f"{len(live)} not known to be cancelled within {within_s:g} s"
+        self._step(Ending(orders=orders, done=True, why=why))
 
     def close(self) -> None:
         """Take nothing in any more: the journal is about to close."""
@@ -313,7 +337,7 @@ class Trading:
             self._step(self._queue.popleft())
 
     def _do(self, command: Command, event: Event, now_ns: int) -> None:
-        if self._stale and not isinstance(command, SetGate):
+        if self.taken_over and not isinstance(command, SetGate):
             return  # whoever has the journal now knows better, and its nonces are its own
         match command:
             case PlaceOrder():
@@ -364,7 +388,7 @@ class Trading:
                 log.error("the journal cannot be written: %s", _words(fault))
             self.journal_why = _words(fault)
             if isinstance(fault, HeanError) and fault.final:
-                self.lost, self._stale = str(fault), self._stale or fault.stale
+                self.lost, self.taken_over = str(fault), self.taken_over or fault.stale
                 self.gate.disown(self.lost)
             # A disk that takes its time to fail must not take all of ours.
             self._retry_ns = self.clock() + 4 * (self.clock() - began_ns)
@@ -545,7 +569,7 @@ class Trading:
 
     def submit(self, intents: Sequence[Intent], by: str) -> Placed | Refused:
         """Place parents, all or none; durable when it returns."""
-        if self._closed:
+        if self._closed or self.ending:
             return Refused(code="journal_unavailable", reason="the router is stopping")
         if self.journal_why and not self._flush():
             return self._no_journal()

@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from prometheus_client import Metric, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 
 class ProcessMetrics:
@@ -30,3 +30,20 @@ class ProcessMetrics:
         with suppress(RuntimeError):  # asked from where no loop runs
             tasks.add_metric((), len(asyncio.all_tasks()))
         yield tasks
+
+
+class LogMetrics:
+    """What became of lines for people; `read` gives those that wait, were dropped, were refused."""
+
+    def __init__(self, read: Callable[[], tuple[int, int, int]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """Read everything off."""
+        waiting, dropped, failed = self._read()
+        yield GaugeMetricFamily("hean_log_waiting", "Lines that wait to be written", value=waiting)
+        for name, text, count in (
+            ("hean_log_dropped", "Lines that nobody read in time", dropped),
+            ("hean_log_failed", "Writes of lines that the system refused", failed),
+        ):
+            yield CounterMetricFamily(name, text, count)

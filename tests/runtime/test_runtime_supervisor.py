@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from hean_router.domain.errors import ConfigError
-from hean_router.runtime.supervisor import OFTEN, kept
+from hean_router.runtime.supervisor import OFTEN, ended, kept
 from hean_router.sim import virtual
 
 
@@ -93,3 +93,25 @@ def test_what_can_never_run_is_not_tried_again_and_who_is_cancelled_ends():
         assert not ear.heard
 
     run(main)
+
+
+def test_a_task_that_takes_its_end_for_an_error_ends_all_the_same():
+    async def main(_world):
+        tried = []
+
+        async def stubborn():
+            while True:
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError:
+                    tried.append(1)
+                    if len(tried) > 2:
+                        raise ValueError("and ends by a fault") from None
+
+        tasks = [asyncio.create_task(stubborn()), asyncio.create_task(asyncio.sleep(3600))]
+        await asyncio.sleep(0)
+        (fault,) = await ended(tasks)
+        assert isinstance(fault, ValueError)
+        assert len(tried) == 3
+
+    virtual.run(main, 1)
