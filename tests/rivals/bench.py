@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
+from hean_router.domain.errors import HeanError
 from hean_router.domain.parent import Life, VenueChoice
 from hean_router.engine import Placed
 from hean_router.sim import virtual
@@ -115,14 +116,26 @@ class Bot(_Lives):
         return client_id.partition("x")[0]
 
 
+class Mortal(Kept):
+    """A journal into which a dead process writes nothing."""
+
+    dead = False
+
+    def append(self, rows: Any) -> int:
+        if self.dead:
+            raise HeanError("this process is dead")
+        return super().append(rows)
+
+
 class Ours(_Lives):
     """The router, asked as its callers ask: again by the same id until it has said yes."""
 
     def __init__(self, world: World, home: House) -> None:
         super().__init__(world, home)
-        self.journal = Kept()
+        self.journal = Mortal()
 
     async def start(self) -> None:
+        self.journal.dead = False
         self.over, up = asyncio.Event(), asyncio.Event()
 
         async def live() -> None:
@@ -135,6 +148,7 @@ class Ours(_Lives):
         self.resume()
 
     async def kill(self) -> None:
+        self.journal.dead = True
         await self.drop()
         self.over.set()
         await self.life
@@ -185,7 +199,8 @@ async def _run(world: World, make: Any, asks: Sequence[Ask]) -> dict[str, Any]:
             aside = set()
 
             async def reborn() -> None:
-                await life.kill()
+                with mischief.death():
+                    await life.kill()
                 await asyncio.sleep(DOWN_S)
                 await life.start()
 

@@ -79,6 +79,7 @@ class Mischief:
     def __init__(self, world: World, home: House) -> None:
         self.world, self.home = world, home
         self.late: str = ""  # the venue whose next order is slow
+        self.dead = False  # the executor: nothing of it leaves any more
         self.hits: Counter[str] = Counter()
 
     def before(self, ask: Ask) -> None:
@@ -112,11 +113,28 @@ class Mischief:
         return dict(found)
 
     @contextmanager
+    def death(self) -> Iterator[None]:
+        """kill -9, as far as the world can tell; the block takes down what is left of a process."""
+        self.dead = True
+        self._cut_all()
+        try:
+            yield
+        finally:
+            self._cut_all()
+            self.dead = False
+
+    def _cut_all(self) -> None:
+        for connection in self.world.net.connections("router"):
+            connection.cut()
+
+    @contextmanager
     def on_the_wire(self) -> Iterator[None]:
-        """Requests of the venue that is `late` wait on their way."""
+        """Requests to the venue that is `late` wait on their way; the dead send nothing."""
         send, loop = Stream.send, self.world.loop
 
         def slowly(stream: Stream, data: bytes) -> None:
+            if self.dead and stream is stream.conn.up:
+                return
             if self.late and stream.conn.server == self.late and _orders(data):
                 self.late, stream.hole = "", True
                 self.hits["late"] += 1
