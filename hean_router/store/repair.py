@@ -291,6 +291,10 @@ def _take(db: sqlite3.Connection, found: _Found, rows: Iterator[Carved]) -> byte
         last = db.execute("SELECT hash FROM rows WHERE seq = ?", (found.rows,)).fetchone()[0]
     for one in rows:
         row = decoded("the journal", one.seq, one.kind, one.body, found.formats)
+        if not -(2**63) <= row.at_ns < 2**63:
+            raise JournalError(
+                f"row {one.seq} has a time that is none", "no program of ours wrote this file"
+            )
         batch.append((one.seq, row.at_ns, one.kind, one.body, one.hash))
         found.rows, last = one.seq, one.hash
         if isinstance(row, Opened):
