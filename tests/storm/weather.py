@@ -32,6 +32,7 @@ from tests.checker.history import discipline
 from tests.checker.router_side import api_of, read_journal
 from tests.checker.venue_logs import read_logs
 from tests.storm.disk import Disk
+from tests.storm.evidence import record
 from tests.storm.house import House, plot
 from tests.storm.menu import MENU, Sky, steady
 from tests.storm.people import People
@@ -319,6 +320,7 @@ def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("seeds", help="one, a range as 1-20, or a list")
+    parser.add_argument("--record", action="store_true", help="write it down for the evidence page")
     parser.add_argument("--rows", help="print the journal's rows that name this")
     parser.add_argument("--lines", action="store_true", help="number and digest, one line each")
     args = parser.parse_args()
@@ -335,6 +337,8 @@ def main() -> int:
             )
             continue
         spent_s = time.process_time() - began
+        if args.record:
+            record(outcome, digest)
         if args.lines:
             print(seed, digest, flush=True)
         else:

@@ -101,7 +101,11 @@ class Witness:
 
         def changed(change):
             view = office.router.market.book(change.instrument.pair)
-            self.books.only_live(view, [one.source for one in view._members], office.clock())
+            # Its own book alone: after a pause the timers of the others are still to come.
+            own = [
+                one.source for one in view._members if one.source.instrument is change.instrument
+            ]
+            self.books.only_live(view, own, office.clock())
 
         trading._written, trading._sent, trading.make_key = kept, left, made
         office.router.market.on_change.append(changed)
