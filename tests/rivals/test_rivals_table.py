@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.rivals.bench import shown, table
+from tests.rivals.evidence import page, read, record
 from tests.rivals.script import FAULTS, STRUCK, _orders, script
 
 
@@ -35,10 +36,37 @@ def test_an_order_on_its_way_is_known_by_its_words(data, is_one):
     assert _orders(data) == is_one
 
 
+def test_the_last_run_of_a_seed_counts_and_the_page_adds_up(tmp_path):
+    def rows(seed, lost):
+        return [
+            {
+                "executor": name,
+                "seed": seed,
+                "asks": 2,
+                "asked": "0.1",
+                "sent": 3,
+                "traded": "0.15",
+                "doubled": ["a01 cut"] if name != "hean" else [],
+                "lost": lost if name != "hean" else [],
+                "position_error": "0.05" if name != "hean" else "0",
+            }
+            for name in ("hean", "retry on timeout", "three not found")
+        ]
+
+    for seed, lost in ((1, ["a01 cut", "a02 late"]), (2, ["a01 cut"]), (1, ["a02 late"])):
+        record(rows(seed, lost), tmp_path)
+    runs = read(tmp_path)
+    assert sorted(runs) == [1, 2]
+    (ours, retry, _) = page(runs)[-3:]
+    assert ours.endswith("| 4 | 0.2000 | 6 | 0.3000 | 0 | 0 | 0.0000 |")
+    assert retry.endswith("| 4 | 0.2000 | 6 | 0.3000 | 2 | 2 | 0.1000 |")
+
+
 def held(seed: int) -> list[dict]:
     """The table of one seed; AssertionError where ours is not exact, or a fault never struck."""
     rows = table(seed)
     print(shown(rows))
+    record(rows)
     for row in rows:
         missing = [word for word in STRUCK if not row["struck"].get(word)]
         assert not missing, f"seed {seed}, {row['executor']}: never struck: {missing}"
