@@ -500,7 +500,8 @@ class Exchange:
         market = self._markets[symbol]
         listing = market.listing
         step = listing.lot * lot
-        lowest, highest = -(-listing.min_qty // step) * step, listing.max_qty // step * step
+        lowest = (listing.min_qty + step - listing.lot) // step * step  # up
+        highest = listing.max_qty // step * step
         market.told = replace(
             listing, tick=listing.tick * tick, lot=step, min_qty=lowest, max_qty=highest
         )

@@ -301,3 +301,70 @@ def test_text_is_the_decimal(units, scale, more):
     printed = text(units, scale, scale + more)
     assert Decimal(printed) == Decimal(units).scaleb(-scale)
     assert len(printed.partition(".")[2]) == scale + more
+
+
+# Out of turn, crumbs, other steps
+
+
+def test_somebody_trades_with_one_order_out_of_its_turn():
+    exchange, symbol = make()
+    first, second = (
+        exchange.place(symbol, BUY, 5, 100, now_ns=0, owner=owner).order for owner in ("x", "y")
+    )
+    exchange.place(symbol, BUY, 7, 101, now_ns=0)
+    step = exchange.hit(second.id, 2, now_ns=1)
+    assert [(t.px, t.qty, t.side, t.maker) for t in step.trades] == [(100, 2, SELL, second)]
+    assert [(level.px, level.qty) for level in step.levels] == [(100, 8)]
+    assert (first.leaves, second.leaves) == (5, 3)
+    exchange.check()
+    exchange.hit(second.id, 3, now_ns=2)
+    assert second.state is OrderState.FILLED
+    assert exchange.hit(second.id, 1, now_ns=3) is None, "it is gone"
+    exchange.set_status(symbol, Status.HALT, now_ns=4)
+    assert exchange.hit(first.id, 1, now_ns=5) is None, "nothing trades"
+    assert exchange.cancel(first.id, now_ns=5) is None, "its owner cannot"
+    assert exchange.cancel(first.id, now_ns=5, by_venue=True) is not None
+    exchange.check()
+
+
+@pytest.mark.parametrize(
+    ("tif", "least", "qtys"),
+    [
+        (Tif.IOC, "0", [1, 1, 1, 16]),  # nothing is below no minimum: one lot is left
+        (Tif.IOC, "0.16", [1, 1, 1, 14]),  # three lots at 0.05 are below it
+        (Tif.IOC, "0.15", [1, 1, 1, 15]),  # three lots are the minimum: two are left
+        (Tif.GTC, "0.16", [1, 1, 1, 17]),  # what rests would cross: all of it trades
+    ],
+)
+def test_crumbs(tif, least, qtys):
+    exchange, symbol = make(min_notional=Decimal(least))
+    exchange.place(symbol, SELL, 30, 100, now_ns=0)
+    step = exchange.place(symbol, BUY, 20, 100, now_ns=1, tif=tif, crumbs=3)
+    assert [trade.qty for trade in step.trades] == qtys
+    left = 20 - sum(qtys)
+    assert step.order.leaves == left
+    assert step.order.state is (OrderState.EXPIRED if left else OrderState.FILLED)
+    exchange.check()
+
+
+def test_coarser_steps_are_told_and_leave_the_engine_alone():
+    exchange, symbol = make(min_qty=Decimal("0.003"))
+    exchange.place(symbol, BUY, 3, 101, now_ns=0)
+    step = exchange.set_steps(symbol, 5, 10, now_ns=1)
+    told = exchange.told(symbol)
+    assert step.status is Status.TRADING
+    assert (told.tick, told.lot, told.min_qty) == tuple(map(Decimal, ("2.5", "0.010", "0.010")))
+    assert exchange.listings[symbol] == listing(min_qty=Decimal("0.003"))
+    assert exchange.best(symbol, BUY).px == 101
+    exchange.set_steps(symbol, 1, 1, now_ns=2)
+    assert exchange.told(symbol) == exchange.listings[symbol]
+
+
+def test_a_listing_that_is_gone_does_not_trade_and_comes_back():
+    exchange, symbol = make()
+    exchange.set_gone(symbol, True, now_ns=0)
+    assert exchange.gone(symbol)
+    assert exchange.status(symbol) is Status.HALT
+    exchange.set_gone(symbol, False, now_ns=1)
+    assert not exchange.gone(symbol)
+    assert exchange.status(symbol) is Status.TRADING
