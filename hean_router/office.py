@@ -6,6 +6,7 @@
 import asyncio
 import logging
 import os
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -20,6 +21,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from random import Random
+from shutil import disk_usage
 from typing import Any
 
 import aiohttp
@@ -35,6 +37,7 @@ from hean_router.domain.order import ChildOrder, Credentials
 from hean_router.domain.record import Checkpoint, Row
 from hean_router.domain.venue import Fees
 from hean_router.engine import Engine, Keep, Policy, Started
+from hean_router.oms import ChildStatus
 from hean_router.portfolio import exposure
 from hean_router.risk.scopes import duplicate_span_ns
 from hean_router.runtime.clock import Clock, steady_clock, wall_ns
@@ -45,6 +48,7 @@ from hean_router.runtime.order_budget import limits_factor, scaled
 from hean_router.runtime.order_desk import NativeDesk
 from hean_router.runtime.paper_desk import PaperDesk
 from hean_router.runtime.saved import StateError, dump, layout_of, load, read
+from hean_router.runtime.standing import shut as shut_lines
 from hean_router.runtime.supervisor import ended, kept
 from hean_router.runtime.trading import MarketWorld, Trading
 from hean_router.store import Journal, states
@@ -488,7 +492,24 @@ class Office:
             exposure_complete=found.complete,
             reserved=core.risk.reserved_total(),
             day_pnl=sum(known, Decimal(0)) if len(known) == len(days) else None,
+            unknown_oldest_ns=max(
+                (
+                    now_ns - child.intended.at_ns
+                    for child in core.oms.live.values()
+                    if child.status is ChildStatus.UNKNOWN
+                ),
+                default=0,
+            ),
+            disk_free=self._disk_free(),
+            shut=Counter(one.what for one in shut_lines(self.trading)),
         )
+
+    def _disk_free(self) -> float | None:
+        try:
+            usage = None if self.state is None else disk_usage(self.state)
+        except OSError:
+            return None
+        return None if usage is None else usage.free / usage.total
 
     @property
     def accounts(self) -> list[str]:

@@ -15,7 +15,7 @@ Which bug is caught by what, beside the recount of quantity, money, price and st
 * a planner that asks again and again for what is refused: `circles`, shuts the place, and where a
   second place follows, everything.
 
-What this costs: 20 to 30 us an order (`tests/gate/test_gate_cost.py`).
+What this costs: some 70 us of CPU an order (`tests/gate/test_gate_cost.py`).
 """
 
 from collections import deque

@@ -78,6 +78,9 @@ class OrderStanding(Struct, frozen=True, kw_only=True):
     exposure_complete: bool = True
     reserved: Decimal | None = None
     day_pnl: Decimal | None = None
+    unknown_oldest_ns: int = 0  # how long ago the oldest order of unknown fate was intended
+    disk_free: float | None = None  # share of the state folder's disk; None: no folder
+    shut: Mapping[str, int] = {}  # things that keep orders back now, by what they are
 
 
 class _Live(Struct):
@@ -378,6 +381,21 @@ def _standing(now: OrderStanding) -> Iterator[Metric]:
     yield _gauge(
         "hean_exposure_complete", "1 if every asset has a rate", float(now.exposure_complete)
     )
+    yield _gauge(
+        "hean_unknown_oldest_seconds",
+        "Age of the oldest order whose fate is not known",
+        now.unknown_oldest_ns / 1e9,
+    )
+    yield _by(
+        "hean_shut",
+        "Things that keep orders back, see GET /v1/health",
+        "what",
+        [(what, float(count)) for what, count in sorted(now.shut.items())],
+    )
+    disk = GaugeMetricFamily("hean_disk_free_share", "Of the disk that holds the journal")
+    if now.disk_free is not None:
+        disk.add_metric((), now.disk_free)
+    yield disk
     for name, text, amount in (
         ("hean_reserved", "Worst case that risk has reserved, reporting currency", now.reserved),
         ("hean_day_pnl", "Profit since midnight UTC, reporting currency", now.day_pnl),

@@ -96,7 +96,8 @@ def test_what_is_logged_goes_there_too(pipe):
     with logging_to(sink):
         logger.warning("number %d", 7)
         logger.info("not this")
-        logger.warning("%d", "no number")
+        bad = logging.LogRecord("odd", logging.WARNING, __file__, 1, "%d", ("no number",), None)
+        SinkHandler(sink).emit(bad)
     logger.warning("nor this")
     sink.close()
     lines = all_of(reading).splitlines()

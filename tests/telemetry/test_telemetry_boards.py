@@ -14,6 +14,7 @@ from hean_router.domain.instrument import Instrument, Pair, Side
 from hean_router.domain.order import Tif
 from hean_router.domain.parent import Status
 from hean_router.telemetry import BookReading, FeedReading, Metrics, OrderMetrics, OrderStanding
+from hean_router.telemetry.process import LogMetrics
 from hean_router.venue import BookCounts, SessionCounts, StateChanged
 
 FOLDER = Path(__file__).parents[2] / "config" / "grafana"
@@ -37,8 +38,9 @@ def exported():
     orders.standing = lambda: OrderStanding(
         ready=True, risk_state="normal", journal_sync="full", gates_shut={"okx": 0},
         clock_offset_ns={"okx": 1}, exposure_net={"BTC": 1}, exposure_gross={"BTC": 1},
-        reserved=1, day_pnl=1,
+        reserved=1, day_pnl=1, disk_free=0.5, shut={"risk": 1},
     )  # fmt: skip
+    metrics.add(LogMetrics(lambda: (0, 0, 0)))
     key = {"at_ns": 1, "key": "h1"}
     place = {"venue": "okx", "account": "a"}
     for row in [
@@ -112,7 +114,8 @@ def test_the_alarms_that_must_not_be_missing_are_there():
         "hean_orders_unknown_now", "hean_balance_breaks_now", "hean_gate_shut", "hean_book_live",
         "hean_book_age_seconds", "hean_loop_lag_seconds_bucket", "hean_clock_offset_seconds",
         "hean_reserved", "hean_feed_queue_frames", "hean_journal_epoch", "hean_feed_notices_total",
-        "hean_journal_failing", "hean_risk_state",
+        "hean_journal_failing", "hean_risk_state", "hean_unknown_oldest_seconds", "hean_shut",
+        "hean_disk_free_share", "hean_loop_stalls_total", "hean_incidents_total",
     ]:  # fmt: skip
         assert name in read, name
 
