@@ -410,7 +410,7 @@ def _fill_index(db: sqlite3.Connection, path: str) -> None:
     rows = proven(db, path, done) if _hash_at(db, done) else proven(db, path)
     try:
         index.add(db, index.briefs((seq, kind, body) for seq, _, kind, body, _ in rows))
-    except (*UNREADABLE, ArithmeticError) as fault:
+    except (*UNREADABLE, ArithmeticError, TypeError) as fault:
         raise JournalError(
             f"{path}: a row cannot be read: {fault}",
             "it was written by another version of this program: use that one",

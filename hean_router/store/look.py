@@ -91,7 +91,7 @@ class Seen:
         rows = ((seq, kind, body) for seq, _, kind, body, _ in self.proven())
         try:
             return index.differences(self._db, rows)
-        except (*UNREADABLE, ArithmeticError) as fault:
+        except (*UNREADABLE, ArithmeticError, TypeError) as fault:
             return [f"a row cannot be entered: {fault}"]
 
     def faults(self) -> list[str]:
