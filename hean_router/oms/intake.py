@@ -348,7 +348,7 @@ class _Intake:
         self._counted.add(trade)
         qty = fill.instrument.qty_decimal(fill.qty)
         px = fill.instrument.px_decimal(fill.px)
-        in_balances = False
+        in_balances = self._in_balances(fill)
         if child is not None:
             in_balances = self._replace(child, qty)
             self._wonder_at_fill(child, fill, qty)
@@ -396,8 +396,13 @@ class _Intake:
         """Whether a trade of no known order must be booked now."""
         if own_trade(self.orders, self.venue, self.account, fill):
             return False
-        # Balances that were taken as the truth after it have it in already.
-        return not 0 < fill.sent_ns < self.orders.balances_ns.get((self.venue, self.account), 0)
+        # One that names an order of ours, of rows that are lost or forgotten, moves our position
+        # whenever it was.  Anybody else's is in the balances that were taken as the truth after it.
+        return self.orders.key_of(fill.key) or not self._in_balances(fill)
+
+    def _in_balances(self, fill: Fill) -> bool:
+        """Whether balances that were taken as the truth after it have it in already."""
+        return 0 < fill.sent_ns < self.orders.balances_ns.get((self.venue, self.account), 0)
 
     def _tell_orphan(self, fill: Fill, symbol: str, qty: Decimal, px: Decimal) -> None:
         order = (self.venue, self.account, symbol, fill.venue_order_id)

@@ -8,18 +8,20 @@ from random import Random
 
 import httpx
 
-from hean_router.api import Caps, Desk, make_app
+from hean_router.api import Caps, Desk, Fills, make_app
 from hean_router.book import Book, BookState
 from hean_router.domain.errors import HeanError
 from hean_router.domain.feed import Snapshot
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
 from hean_router.domain.limits import Bounds, RiskLimits
 from hean_router.domain.venue import FeeIn, Fees
-from hean_router.engine import Engine, Started
+from hean_router.engine import Engine, Keep, Started
 from hean_router.runtime.clock import steady_clock
 from hean_router.runtime.market import Market
 from hean_router.runtime.paper_desk import PaperDesk
 from hean_router.runtime.trading import MarketWorld, Trading
+from hean_router.store import Journal
+from hean_router.store.past import Archive
 from hean_router.venue import BookMoved
 
 PAIRS = (Pair("BTC", "USDT"), Pair("ETH", "USDT"), Pair("USDT", "USD"))
@@ -59,6 +61,7 @@ class House:
         delay_ns: int = 1_000_000,
         caps: Caps | None = None,
         limits: RiskLimits | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.clock = steady_clock()
         self.market = Market(PAIRS)
@@ -99,8 +102,10 @@ class House:
                 each_symbol=wide,
             ),
             desks=dict.fromkeys(desks, ""),
+            keep=keep or Keep(),
         )
-        self.journal = Rows()
+        # One that forgets needs a journal that can be asked.
+        self.journal = Rows() if keep is None else Journal.memory()
         self.desks = desks
         self.trading = Trading(
             self.market,
@@ -112,6 +117,9 @@ class House:
             entropy=Random(7).randbytes,
         )
         self.desk = Desk(trading=self.trading, clock=self.clock, mode="paper")
+        if keep is not None:
+            self.desk.archive = self.engine.core.past = Archive(self.journal)
+            self.desk.fills = Fills(kept=keep.parents)
         self.app = make_app(self.desk, caps or Caps(rate=0))
         self._list()
 
