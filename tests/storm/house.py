@@ -49,6 +49,7 @@ class House:
     def __init__(self, world: World, venues: dict[str, Venue], histories) -> None:
         self.world, self.venues, self.histories = world, venues, histories
         self._ids = count(1)
+        self.stood_s = 0.0  # how long a test has let the whole process stand still
         self.entropy = Random(world.seeds.number("entropy"))
         self.moving_in = []  # told of each office before it runs
 

@@ -84,6 +84,7 @@ class Sky:
     def stall(self, seconds: float) -> None:
         """Nothing happens for so long, here or at any venue; then all of it is late."""
         self.stood_s += seconds
+        self.home.stood_s = self.stood_s
         self.world.loop.stall(seconds)
 
     def clear_up(self) -> None:

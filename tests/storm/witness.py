@@ -123,7 +123,7 @@ class Witness:
             return
         self.rows.counts["I34"] += 1
         trading = self.life.trading
-        if took_s > 30:
+        if took_s > 30 + self.home.stood_s:  # what the process stood still is nobody's delay
             self.venues.broken("I34", "end", f"it took {took_s:.0f} s")
         if trading._unwritten and not trading.journal_why:
             self.venues.broken("I34", "end", f"{len(trading._unwritten)} rows were not written")
