@@ -9,10 +9,11 @@ from collections import deque
 from decimal import Decimal
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from hean_router.domain.instrument import Side
 from hean_router.domain.limits import GateLimits
+from hean_router.domain.parent import Intent
 from hean_router.domain.record import ChildIntended, Filled, ParentPlaced
 from hean_router.gate.count import EXACT, ZERO, Scope
 
@@ -152,6 +153,8 @@ class Net:
         twins = abs(parent.at_ns - other.at_ns) < window * MS
         if other.parent == row.parent or not twins or now_ns - at_ns >= window * MS:
             return ""
+        if _nameless(other) != _nameless(parent):
+            return ""  # one at the market, say, and one with a limit
         return (
             f"duplicate: {other.parent} sent the same order {(now_ns - at_ns) // MS} ms ago; "
             f"within {window} ms that is taken for a router that runs in circles"
@@ -229,6 +232,11 @@ class Net:
         """A person has looked: what repeated is counted anew."""
         self._trades.clear()
         self._refused.clear()
+
+
+def _nameless(parent: ParentPlaced) -> Intent:
+    """What was asked for, whatever it was called."""
+    return structs.replace(parent.intent, client_order_id="")
 
 
 def _same_of(row: ChildIntended, parent: ParentPlaced) -> _Same:

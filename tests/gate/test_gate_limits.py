@@ -201,11 +201,16 @@ P2 = placed("p2")
         (child("h2", "1", parent="p4", symbol="ETH/USDT"), 0, ""),
         (child("h2", "1", parent="p5"), 0, ""),  # another order that takes the same level
         (child("h2", "1", parent="p6"), 0, ""),  # one of long ago that goes on
+        (child("h2", "1", parent="p7"), 0, ""),  # as large, and asked for otherwise
     ],
 )
 def test_the_same_order_of_another_parent_is_refused_for_a_while(again, after_ms, verdict):
     rows = [placed(), P2, placed("p3", side=S), placed("p4", symbol="ETH/USDT")]
-    rows += [placed("p5", qty="9"), structs.replace(P2, parent="p6", at_ns=NOW - 200 * MS)]
+    rows += [
+        placed("p7", limit_px=Decimal(101)),
+        placed("p5", qty="9"),
+        structs.replace(P2, parent="p6", at_ns=NOW - 200 * MS),
+    ]
     gate = gate_of(only(duplicate_window_ms=200), *rows, opened=(HERE, ("kraken", "main")))
     assert send(gate, child("h1", "1")) == ""
     now_ns = NOW + after_ms * MS
