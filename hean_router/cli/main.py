@@ -646,7 +646,7 @@ def sim(
         typer.Option(
             "--control",
             help="Take orders from standard input, until it closes: cut VENUE SECONDS, "
-            "deaf VENUE SECONDS, demand VENUE WORD, balances.",
+            "deaf VENUE SECONDS, demand VENUE WORD, strike VENUE WORD [WAY], balances.",
         ),
     ] = False,
 ) -> None:

@@ -97,6 +97,7 @@ class Faults:
         self._timers: Timers[tuple[str, Conn]] = Timers()
         self._demanded: Counter[str] = Counter()
         self._ways: dict[str, str] = {}
+        self._garblings: deque[str] = deque()  # ways of those demanded
         self._armed: Counter[str] = Counter()  # strikes that wait for something to strike
         self._own = VenueStrikes(face)
         self._throttled_until_ns = self._crowded_until_ns = 0
@@ -150,7 +151,7 @@ class Faults:
         if not self._strikes("garbled"):
             return self.inner.received(conn, data, now_ns)
         rng = self._rngs["garbled"]
-        way = self._ways.pop("garbled", "") or rng.choice(GARBLINGS)
+        way = (self._garblings.popleft() if self._garblings else "") or rng.choice(GARBLINGS)
         if rng.randrange(2):  # not done
             return [Send(conn, garbled_frame('{"result":{}}', way, rng))]
         return [
@@ -220,7 +221,7 @@ class Faults:
     def _garbled(self, request: Request, now_ns: int) -> Response:
         """Half of the time what was asked for is done all the same."""
         rng = self._rngs["garbled"]
-        way = self._ways.pop("garbled", "") or rng.choice(GARBLINGS)
+        way = (self._garblings.popleft() if self._garblings else "") or rng.choice(GARBLINGS)
         response = Response(200, b'{"result":{}}')
         if rng.randrange(2):
             response = self.inner.request(request, now_ns)
@@ -233,12 +234,12 @@ class Faults:
         if word not in SHARES:
             raise KeyError(word)
         self._demanded[word] += times
-        if way:
-            self._ways[word] = way
+        self._garblings.extend([way] * times if word == "garbled" else ())
 
     def calm(self, now_ns: int) -> Outputs:
         """All faults are over, as at `until`; what was demanded is forgotten."""
         self._demanded.clear()
+        self._garblings.clear()
         self._ways.clear()
         return self._end(now_ns)
 

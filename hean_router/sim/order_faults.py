@@ -4,7 +4,7 @@ A face asks before it acts.  Shares come from `--faults`; `demand` lets a test h
 Each fault draws from a generator of its own.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from hean_router.sim.fault_spec import ORDERS, FaultSpec
 from hean_router.sim.market import split
 
 _PPM = 1_000_000
+_CHOOSERS = frozenset({"race", "reject", "lie"})  # they have several ways, and call `choice`
 _Way = TypeVar("_Way", bound=str)
 
 
@@ -28,7 +29,7 @@ class OrderFaults:
         self._rngs = {word: split(seed, "faults", venue, word) for word in ORDERS}
         self._until_ns = None if spec.until_ns is None else origin_ns + spec.until_ns
         self._demanded: Counter[str] = Counter()
-        self._ways: dict[str, str] = {}
+        self._ways: defaultdict[str, deque[str]] = defaultdict(deque)  # of what is demanded
         self._limited_until_ns = 0
 
     def demand(self, word: str, times: int = 1, way: str = "") -> None:
@@ -39,8 +40,8 @@ class OrderFaults:
         if word not in ORDERS:
             raise KeyError(word)
         self._demanded[word] += times
-        if way:
-            self._ways[word] = way
+        if word in _CHOOSERS:
+            self._ways[word].extend([way] * times)
 
     def limit(self, until_ns: int) -> None:
         """Let `limited` strike every placement until then."""
@@ -76,10 +77,11 @@ class OrderFaults:
 
     def choice(self, word: str, ways: Sequence[_Way]) -> _Way:
         """One of `ways`, having struck: the one demanded, if it is among them."""
-        wanted = self._ways.pop(word, None)
+        wanted = self._ways[word].popleft() if self._ways[word] else ""
         found = [way for way in ways if way == wanted]
         return found[0] if found else ways[self.pick(word, len(ways))]
 
     def wants(self, word: str, way: str) -> bool:
         """Whether `word`, striking now, may take that way."""
-        return self._ways.get(word, way) == way
+        wanted = self._ways[word][0] if self._ways[word] else ""
+        return wanted in ("", way)

@@ -71,6 +71,17 @@ def test_any_fault_strikes_by_a_line(bybit):
     assert bybit.order_faults.strikes("lie", T0)
 
 
+def test_each_demand_keeps_its_way(bybit):
+    faults = bybit.order_faults
+    for way, times in (("part", 2), ("", 1), ("whole", 1)):
+        bybit.strike("race", T0, way=way, times=times)
+    taken = []
+    while faults.strikes("race", T0):
+        taken.append(faults.choice("race", ("whole", "part")))
+    assert taken[:2] == ["part", "part"]
+    assert taken[3:] == ["whole"]
+
+
 def test_balances_are_the_venues_own(bybit):
     told = Control([bybit]).obey("balances", T0)[0]["balances"]
     opening = {one.name: one.announced()["balances"] for one in bybit.accounts}
