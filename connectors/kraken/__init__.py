@@ -34,7 +34,7 @@ SPEC = kit.VenueSpec(
     rest_limits={
         "rest": kit.RateLimit(1, 1_000),
         # By key: the counter of the lowest tier, which decays by 0.33 a second.
-        "private": kit.RateLimit(15, 45_000),
+        "private": kit.RateLimit(15, 45_000, decays=True),
         # Not counted there but by the engine (`orders.LIMITS`); clients pace them like this.
         "trade": kit.RateLimit(10, 1_000),
     },

@@ -34,10 +34,15 @@ class Fees(Struct, frozen=True, kw_only=True):
 
 
 class RateLimit(Struct, frozen=True):
-    """`capacity` tokens per `per_ms`, as the venue counts them."""
+    """`capacity` tokens per `per_ms`, as the venue counts them.
+
+    `decays`: it keeps a count that falls all the time, by all of `capacity` in `per_ms`, and never
+    lets it pass `capacity`; else it counts what came in a window of `per_ms`.
+    """
 
     capacity: int
     per_ms: int
+    decays: bool = False
 
 
 class VenueSpec(Struct, frozen=True, kw_only=True):

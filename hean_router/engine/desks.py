@@ -37,6 +37,7 @@ SECOND = 1_000_000_000
 RETRY_MAX_NS = 30 * SECOND
 LOST_NS = SECOND // 2  # for a stream that was lost to come back by itself
 DOUBT_NS = 2 * SECOND  # between two looks at balances that differ
+LOOKS_RARE = 5  # times less often is a desk looked at where questions are dear
 LATE_NS = 5 * SECOND  # a stream that has not told of a trade by then has lost it
 ANSWER_NS = 15 * SECOND  # what was not answered by then is asked again
 
@@ -304,7 +305,8 @@ class Desks:
             venue, account, core.now_ns
         ):
             self._ask_balances(venue, account, health)
-        if core.now_ns - health.looked_ns >= core.policy.look_every_ns:
+        every_ns = core.policy.look_every_ns * (LOOKS_RARE if core.world.question_ns(venue) else 1)
+        if core.now_ns - health.looked_ns >= every_ns:
             self._look_around(venue, account, health)
 
     def _look_around(self, venue: str, account: str, health: DeskHealth) -> None:

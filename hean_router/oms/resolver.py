@@ -115,7 +115,8 @@ class Resolver:
 
     Its memory is not state: a restart only asks again.  `visibility_ns`, by venue, is how late an
     accepted order may first be seen by a question; `question_ns` how far apart questions about one
-    order are to be, at least, where a venue counts them dearly.  The work is O(what has changed).
+    order are to be, at least, where a venue counts them dearly (and looks for an order among the
+    open and the ended alike).  The work is O(what has changed).
     """
 
     def __init__(
@@ -270,7 +271,8 @@ class Resolver:
                 symbol=child.symbol,
                 key=child.key,
             )
-        if proving and reason != "behind" and not watch.open.done:
+        dear = bool(self._question_ns(child.venue))
+        if proving and reason != "behind" and not dear and not watch.open.done:
             yield Question(
                 venue=child.venue, account=child.account, what="open", symbol=child.symbol
             )
@@ -457,7 +459,15 @@ class Resolver:
         return watch.fills.done or (watch.child.acked_ns is None and bool(watch.fills.times))
 
     def _all_done(self, watch: _Watch) -> bool:
-        return watch.order.done and watch.open.done and self._fills_done(watch)
+        return watch.order.done and self._open_done(watch) and self._fills_done(watch)
+
+    def _open_done(self, watch: _Watch) -> bool:
+        """Whether it was looked for among the open orders often enough.
+
+        Where questions are dear, the one about an order looks there itself, by our key, and then
+        among the ended: to ask for all that is open besides would take what the proof needs.
+        """
+        return watch.open.done or (watch.order.done and bool(self._question_ns(watch.child.venue)))
 
     def _judge_ended(self, watch: _Watch, now_ns: int) -> list[Row]:
         child = watch.child

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from msgspec import structs
+
 from hean_router.domain.errors import VenueError
 from hean_router.domain.venue import RateLimit, VenueSpec
 from hean_router.venue import Limiter
@@ -21,7 +23,7 @@ class Gate:
         # What left in time order may arrive closer together, the first over a new connection and
         # the next over one that stands: so the venue's window is taken to be a little longer.
         apart_ms = min(JITTER_MS, limit.per_ms // 4)
-        self._limiter = Limiter(RateLimit(limit.capacity, limit.per_ms + apart_ms), SHARE)
+        self._limiter = Limiter(structs.replace(limit, per_ms=limit.per_ms + apart_ms), SHARE)
         self._clock = clock
         self._turn = asyncio.Lock()  # fair: first come, first served
         self._why = "the venue's limit"

@@ -41,7 +41,7 @@ def scaled_limit(limit: RateLimit, factor: float | None) -> RateLimit:
     """`limit` as a simulator with `--limits x<factor>` counts; None: as good as none."""
     if factor is None:
         return RateLimit(_PLENTY, limit.per_ms)
-    return RateLimit(max(1, int(limit.capacity * factor)), limit.per_ms)
+    return structs.replace(limit, capacity=max(1, int(limit.capacity * factor)))
 
 
 def scaled(spec: VenueSpec, factor: float | None) -> VenueSpec:
@@ -58,7 +58,7 @@ def scaled(spec: VenueSpec, factor: float | None) -> VenueSpec:
 def counter(limit: RateLimit) -> Limiter:
     """Counts over a window a little longer than the venue's: what left may arrive closer."""
     apart_ms = min(JITTER_MS, limit.per_ms // 4)
-    return Limiter(RateLimit(limit.capacity, limit.per_ms + apart_ms))
+    return Limiter(structs.replace(limit, per_ms=limit.per_ms + apart_ms))
 
 
 class OrderBudget:

@@ -9,11 +9,12 @@ class Limiter:
     """At most `capacity x share` tokens in ANY stretch of `per_ms`.
 
     So it holds whether the venue counts a rolling window or fixed ones, wherever these start.
+    Where the venue's count decays, so does this one, and never passes `capacity x share`.
     `share` leaves room for what is under way and for others on the same address.  Exact: it
     remembers each payment of the last window.  O(1) amortised.
     """
 
-    __slots__ = ("_blocked_ns", "_paid", "_sum", "capacity", "window_ns")
+    __slots__ = ("_blocked_ns", "_each_ns", "_paid", "_sum", "_until_ns", "capacity", "window_ns")
 
     def __init__(self, limit: RateLimit, share: float = 1.0) -> None:
         assert 0 < share <= 1, share
@@ -22,6 +23,9 @@ class Limiter:
         self._paid: deque[tuple[int, int]] = deque()  # (when, how much), within the window
         self._sum = 0
         self._blocked_ns = 0
+        # Of a count that decays: how long a token takes to, rounded up; when all of it will have.
+        self._each_ns = -(-self.window_ns // limit.capacity) if limit.decays else 0
+        self._until_ns = 0
 
     def _forget(self, now_ns: int) -> None:
         while self._paid and self._paid[0][0] <= now_ns - self.window_ns:
@@ -32,8 +36,12 @@ class Limiter:
 
         A cost above the capacity counts as the capacity: it would never fit.
         """
-        self._forget(now_ns)
         blocked = max(0, self._blocked_ns - now_ns)
+        if self._each_ns:
+            full_ns = now_ns + self.capacity * self._each_ns
+            paid_ns = min(cost, self.capacity) * self._each_ns
+            return max(blocked, max(self._until_ns, now_ns) + paid_ns - full_ns)
+        self._forget(now_ns)
         missing = self._sum + min(cost, self.capacity) - self.capacity
         if missing <= 0:
             return blocked
@@ -48,6 +56,9 @@ class Limiter:
         if wait := self.wait_ns(cost, now_ns):
             return wait
         paid = min(cost, self.capacity)
+        if self._each_ns:
+            self._until_ns = max(self._until_ns, now_ns) + paid * self._each_ns
+            return 0
         self._paid.append((now_ns, paid))
         self._sum += paid
         return 0
@@ -58,5 +69,8 @@ class Limiter:
 
     def left(self, now_ns: int) -> int:
         """Tokens that could be taken at once."""
+        if self._each_ns:
+            owed = -(-max(0, self._until_ns - now_ns) // self._each_ns)
+            return 0 if now_ns < self._blocked_ns else max(0, self.capacity - owed)
         self._forget(now_ns)
         return 0 if now_ns < self._blocked_ns else self.capacity - self._sum

@@ -96,7 +96,9 @@ class OrderCodec:
     tifs: frozenset[Tif] = frozenset(Tif)
     limits: OrderLimits
     visibility_ms: int = 1_000  # how late an accepted order may first be seen by a question
-    question_ms: int = 0  # how far apart questions about one order are to be: 0 = they are cheap
+    # How far apart questions about one order are to be: 0 = they are cheap.  Where not, `order`
+    # looks among the open orders and among the ended each time: open ones are not asked for apart.
+    question_ms: int = 0
     fills_of_all: bool = False  # whether one question tells the trades of all instruments
     # Requests must arrive in the order of their nonces, each above all before: so the next one is
     # not sent before the last is answered, and nonces are reserved on disk.
