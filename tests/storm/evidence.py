@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tests.rivals import evidence as rivals
 from tests.storm.menu import MENU, TEXTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +120,8 @@ def main() -> int:
     mutants = FOLDER / "mutants.json"
     caught = json.loads(mutants.read_text()) if mutants.exists() else {}
     text, missed = page(runs, caught)
+    if beside := rivals.read():
+        text += "\n".join(["\n## Beside two plain executors\n", *rivals.page(beside), ""])
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text)
     print(f"{PAGE.relative_to(ROOT)}: {len(runs)} seeds")
