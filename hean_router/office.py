@@ -67,6 +67,7 @@ log = logging.getLogger(__name__)
 PAPER = "paper"  # the account of paper trading
 SAVED_EVERY = 20_000  # rows between two states
 SAVED_LEAST = 2_000  # rows that are worth one at the end
+SAVED_MOST = 10_000  # parents in memory, 10 us each
 
 
 class Office:
@@ -456,7 +457,9 @@ class Office:
     def _committed(self, seq: int) -> None:
         if self._at_checkpoint:
             self._at_checkpoint = False
-            if self.archive is not None and seq - self._saved_seq >= SAVED_EVERY:
+            due = self.archive is not None and seq - self._saved_seq >= SAVED_EVERY
+            # While a journal from before checkpoints is being forgotten, it would take seconds.
+            if due and len(self.engine.oms.parents) < SAVED_MOST:
                 self._parts = [self._state().parts()]  # one that was not finished is given up
                 self._to_save.set()
         if self.feeder is not None:

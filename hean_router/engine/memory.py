@@ -23,6 +23,7 @@ SECOND = 1_000_000_000
 # be sent at all.
 CLOCKS_APART_NS = 60 * SECOND
 PACKED_AT_ONCE = 100  # 10 us each
+SOON_NS = SECOND // 20
 
 
 class Keep(Struct, frozen=True, kw_only=True):
@@ -81,6 +82,8 @@ class Memory:
                 trades_before_ns=max(0, core.now_ns - keep.trade_ns),
             )
         )
+        if spare - len(found) >= keep.at_once and found:  # of a journal from before checkpoints
+            core.wake(core.now_ns + SOON_NS, "")
 
     def _pack(self) -> None:
         """Make what has ended ready to be saved, a few at a time: a state is taken in one go."""

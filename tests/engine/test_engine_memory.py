@@ -29,7 +29,7 @@ from hean_router.domain.record import (
     ParentPlaced,
 )
 from hean_router.engine import CancelOrder, Due, Keep, Refused, Submit
-from hean_router.engine.memory import CLOCKS_APART_NS
+from hean_router.engine.memory import CLOCKS_APART_NS, SOON_NS
 from hean_router.oms import Orders
 from tests.engine.bench import SECOND, Bench, listing
 
@@ -144,8 +144,10 @@ def test_the_newest_are_kept_and_a_few_at_a_time_go():
     made.now_ns = 1_000 * SECOND
     made.started(*rows)
     gone = []
-    for _ in range(4):
+    for number in range(4):
         step = made.step(Due(), 1)
+        soon = step.wake_at_ns <= made.now_ns + SOON_NS
+        assert soon == (number == 0), "while more wait, as after a start on an old journal"
         gone.append([row.parents for row in step.rows if isinstance(row, Checkpoint)])
     assert gone == [
         [tuple(map(name, (1, 2, 3, 4)))],
