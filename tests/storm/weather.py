@@ -223,7 +223,7 @@ async def _reckoning(sky: Sky, plan: Plan, folder: Path) -> Outcome:
     assert not engine.oms.to_cancel
     assert engine.risk.reserved_total() == 0, "I21"
     for account in ("main", "second"):
-        home.check_balances(account)  # where a venue lied, its balances have been taken since
+        home.check_balances(account, sky.lied)
     assert not home.resting(), "nothing of ours rests anywhere"
     rows = [row for _, row in sky.rows]
     breaks = [row for row in rows if isinstance(row, BalanceBreak) and row.venue not in sky.lied]
