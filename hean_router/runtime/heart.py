@@ -43,8 +43,10 @@ class Heart:
     >>> heart = Heart()
     >>> heart.beat(5 * SECOND, 1.0), heart.expect("timer", 2.0)
     (Beat(stood_ns=0, moved_ns=0), None)
-    >>> heart.beat(6 * SECOND, 2.0), heart.beat(36 * SECOND, 32.0)
-    (Beat(stood_ns=0, moved_ns=0), Beat(stood_ns=30000000000, moved_ns=0))
+    >>> heart.beat(6 * SECOND, 2.0), heart.expect("timer", 3.0)
+    (Beat(stood_ns=0, moved_ns=0), None)
+    >>> heart.beat(36 * SECOND, 32.0)
+    Beat(stood_ns=29000000000, moved_ns=0)
     """
 
     def __init__(self) -> None:

@@ -180,6 +180,7 @@ class Run:
         self.rng = Random(seed)
         self.world = World(self.rng)
         self.now_ns, self.judged = 2 * SECOND, 0
+        self.held = {}  # by venue
         desks = {(name, "main"): "" for name in self.world.places}
         self.engine = Engine(self.world, WIDE, desks=desks)
         self.step(Started(epoch=1, tag="tst", version="0", config_digest="", mode="live"))
@@ -209,8 +210,9 @@ class Run:
                 )
             case AskDesk(what="balances", venue=venue):
                 rng = self.rng
-                held = {"BTC": rng.choice(("0.5", "30", "90000")),
-                        "USDT": rng.choice(("700", "50000", "900000000"))}  # fmt: skip
+                fresh = {"BTC": rng.choice(("0.5", "30", "90000")),
+                         "USDT": rng.choice(("700", "50000", "900000000"))}  # fmt: skip
+                held = self.held.setdefault(venue, fresh)  # nothing of ours trades: it stays
                 found = [Balance(asset=asset, total=Decimal(one)) for asset, one in held.items()]
                 event = BalancesSeen(balances=found, asked_ns=self.now_ns)
             case AskDesk(what="fills", venue=venue):
