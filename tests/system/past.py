@@ -128,7 +128,7 @@ class Past:
                 version=self._rng.randint(1, 1_000_000),
                 age_ms=self._rng.randint(1, 100),
                 best_px=px,
-                qty=self._qty if venue in self._venues else Decimal(0),
+                qty=self._qty / len(self._venues) if venue in self._venues else Decimal(0),
             )
             for venue in VENUES
         )
