@@ -58,6 +58,7 @@ from hean_router.domain.order import (
 )
 from hean_router.domain.scale import TooFine, decimals_of, plain, to_scaled, to_text
 from hean_router.domain.venue import FeeIn, Fees, Integrity, RateLimit, VenueSpec
+from hean_router.venue.ask import UNREADABLE
 from hean_router.venue.contract import (
     Answer,
     Ask,
@@ -83,6 +84,7 @@ from hean_router.venue.order_contract import OrderCodec, OrderLimits, OrderSocke
 __all__ = [
     "COMPILED",
     "MS",
+    "UNREADABLE",
     "UNTOLD",
     "US",
     "Accepted",

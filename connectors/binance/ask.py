@@ -40,7 +40,7 @@ def body_of(answer: kit.Answer, what: str) -> bytes:
     try:
         error = msgspec.json.decode(answer.body, type=_Error)
         why = f"{error.code} {error.msg}"
-    except msgspec.MsgspecError:  # a firewall's or a proxy's page
+    except kit.UNREADABLE:  # a firewall's or a proxy's page
         why = f"no JSON: {answer.body[:80]!r}"
     raise kit.VenueError(f"binance {what}: HTTP {answer.status}: {why}", _fix(answer))
 
@@ -62,7 +62,7 @@ def read(body: bytes, shape: Any, what: str) -> Any:
     """`body` as `shape`; raises `VenueError` if it is not."""
     try:
         return msgspec.json.decode(body, type=shape)
-    except msgspec.MsgspecError as why:
+    except kit.UNREADABLE as why:
         raise kit.VenueError(
             f"binance {what}: not what its documentation promises: {why}: {body[:80]!r}"
         ) from None
@@ -156,7 +156,7 @@ def book_in(raw: bytes, url: str, instruments: Mapping[str, kit.Instrument]) -> 
         return None
     try:
         depth = msgspec.json.decode(raw, type=_Depth)
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         return None
     came = max(len(depth.bids), len(depth.asks))
     asked = query.get("limit", [""])[0]

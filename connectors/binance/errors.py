@@ -133,11 +133,11 @@ def outcome(answer: kit.Answer) -> kit.Outcome:
     if answer.status == 200:
         try:
             return kit.Accepted(str(_taken(answer.body).order_id))
-        except (msgspec.MsgspecError, ValueError):
+        except kit.UNREADABLE:
             return kit.Unknown("HTTP 200 without an order")
     try:
         error = _error(answer.body)
-    except (msgspec.MsgspecError, ValueError):
+    except kit.UNREADABLE:
         if answer.status == 403:  # its page is no JSON
             return _firewall("")
         return kit.Unknown(f"HTTP {answer.status}, no JSON")
@@ -152,5 +152,5 @@ def code_of(answer: kit.Answer) -> int:
         return 0
     try:
         return _error(answer.body).code
-    except (msgspec.MsgspecError, ValueError):
+    except kit.UNREADABLE:
         return 0

@@ -71,7 +71,7 @@ def listed_in(part: kit.Part, raw: bytes, url: str) -> Sequence[kit.Instrument]:
         return ()
     try:
         info = msgspec.json.decode(raw, type=_Info)
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         return ()
     futures = part is kit.Part.LINEAR
     return [_instrument(symbol) for symbol in info.symbols if bool(symbol.margin_asset) == futures]

@@ -42,7 +42,7 @@ def read(body: bytes, shape: Any, what: str) -> Any:
     """`body` as `shape`; raises `VenueError` if it is not."""
     try:
         return msgspec.json.decode(body, type=shape)
-    except msgspec.MsgspecError as why:
+    except kit.UNREADABLE as why:
         raise kit.VenueError(
             f"bybit {what}: not what its documentation promises: {why}: {body[:80]!r}"
         ) from None
@@ -51,7 +51,7 @@ def read(body: bytes, shape: Any, what: str) -> Any:
 def _opened(answer: kit.Answer, what: str) -> _Envelope:
     try:
         envelope = msgspec.json.decode(answer.body, type=_Envelope)
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         envelope = None
     if answer.status == 200 and envelope is not None:
         return envelope
@@ -121,7 +121,7 @@ def status() -> kit.Ask[Sequence[kit.Notice]]:
 def _code(answer: kit.Answer) -> int:
     try:
         return msgspec.json.decode(answer.body, type=_Envelope).ret_code
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         return 0
 
 

@@ -89,7 +89,7 @@ def meaning(code: int, text: str, data: bytes | Raw, headers: Mapping[str, Any])
     if not code:
         try:
             order_id = _taken(data).order_id
-        except (msgspec.MsgspecError, ValueError):
+        except kit.UNREADABLE:
             order_id = ""
         return kit.Accepted(order_id) if order_id else kit.Unknown("taken, without an order id")
     if code in _LIMITED:
@@ -106,7 +106,7 @@ def outcome(answer: kit.Answer) -> kit.Outcome:
         return kit.Unknown(f"HTTP {answer.status}")
     try:
         envelope = _envelope(answer.body)
-    except (msgspec.MsgspecError, ValueError):
+    except kit.UNREADABLE:
         return kit.Unknown(f"HTTP {answer.status}, no JSON")
     code, text = envelope.ret_code, envelope.ret_msg
     if not code and answer.status != 200:

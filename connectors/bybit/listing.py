@@ -95,7 +95,7 @@ def listed_in(part: kit.Part, raw: bytes, url: str) -> Sequence[kit.Instrument]:
         return ()
     try:
         page = msgspec.json.decode(raw, type=_Recorded).result
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         return ()
     if page.category not in {"", part.value}:
         return ()

@@ -41,7 +41,7 @@ def result(answer: kit.Answer, what: str, decoder: msgspec.json.Decoder[T]) -> T
     said = f"kraken {what}: HTTP {answer.status}"
     try:
         envelope = _ENVELOPE.decode(answer.body)
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         raise kit.VenueError(
             f"{said} and no answer of Kraken's: {answer.body[:120]!r}",
             "a proxy or Kraken's own front door answered; try again later",
@@ -56,7 +56,7 @@ def result(answer: kit.Answer, what: str, decoder: msgspec.json.Decoder[T]) -> T
         )
     try:
         return decoder.decode(envelope.result)
-    except msgspec.MsgspecError as fault:
+    except kit.UNREADABLE as fault:
         raise kit.VenueError(f"{said}, not of the documented shape: {fault}") from None
 
 
@@ -122,7 +122,7 @@ def listed_in(_part: kit.Part, raw: bytes, _url: str) -> Sequence[kit.Instrument
             return _of_pairs(_PAIRS.decode(_ENVELOPE.decode(raw).result))
         if b'"instrument"' in raw and b'"price_precision"' in raw:
             return [_of_listed(row) for row in _LISTED_FRAME.decode(raw).data.pairs]
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         pass
     return ()
 

@@ -180,7 +180,7 @@ class Orders(kit.OrderCodec):
             return kit.Unknown(f"HTTP {answer.status}")
         try:
             told = _ANSWER.decode(answer.body)
-        except msgspec.MsgspecError:
+        except kit.UNREADABLE:
             return kit.Unknown("HTTP 200 and no answer of Kraken's")
         if texts := [self._keys.clean(text) for text in errors.serious(told.error)]:
             return errors.of_all(texts, errors.TO_EITHER)
@@ -361,7 +361,7 @@ class Orders(kit.OrderCodec):
                 (text,) = errors.serious(_ERRORS.decode(answer.body).error)
                 if text in absent:
                     return None
-            except (msgspec.MsgspecError, ValueError):
+            except kit.UNREADABLE:
                 pass  # told below
         return self._told(answer, what, decoder)
 

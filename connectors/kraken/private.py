@@ -467,7 +467,7 @@ def _token_in(answer: kit.Answer, keys: Keys) -> str:
     what = f"kraken GetWebSocketsToken: HTTP {answer.status}"
     try:
         told = _TOKEN.decode(answer.body)
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         raise kit.VenueError(f"{what} and no answer of Kraken's") from None
     if texts := errors.serious(told.error):
         raise kit.VenueError(f"{what}: {keys.clean(', '.join(texts))}")

@@ -31,7 +31,7 @@ def rows(answer: kit.Answer, what: str, decoder: msgspec.json.Decoder[list[T]]) 
     said = f"okx {what}: HTTP {answer.status}"
     try:
         envelope = _ENVELOPE.decode(answer.body)
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         raise kit.VenueError(
             f"{said} and no answer of OKX's: {answer.body[:120]!r}",
             "a proxy or OKX's own front door answered; try again later",
@@ -44,7 +44,7 @@ def rows(answer: kit.Answer, what: str, decoder: msgspec.json.Decoder[list[T]]) 
         )
     try:
         return decoder.decode(envelope.data)
-    except msgspec.MsgspecError as fault:
+    except kit.UNREADABLE as fault:
         raise kit.VenueError(f"{said}, not of the documented shape: {fault}") from None
 
 
@@ -100,7 +100,7 @@ def listed_in(part: kit.Part, raw: bytes, _url: str) -> Sequence[kit.Instrument]
         return ()
     try:
         envelope = msgspec.json.decode(raw, type=_Listing)
-    except msgspec.MsgspecError:
+    except kit.UNREADABLE:
         return ()
     return [each for each in _instruments(envelope.data) if each.part is part]
 

@@ -117,7 +117,7 @@ class Orders(kit.OrderCodec):
             return kit.Unknown(f"HTTP {answer.status}")
         try:
             told = _ANSWER.decode(answer.body)
-        except msgspec.MsgspecError:
+        except kit.UNREADABLE:
             return kit.Unknown(f"HTTP {answer.status} and no answer of OKX's")
         outcome = answered(told.code, told.msg, told.data, errors.TO_CANCEL, self._keys)
         if isinstance(outcome, kit.Accepted) and answer.status != HTTPStatus.OK:
@@ -298,7 +298,7 @@ class Orders(kit.OrderCodec):
             try:
                 if _ANSWER.decode(answer.body).code in absent:
                     return []
-            except msgspec.MsgspecError:
+            except kit.UNREADABLE:
                 pass  # told below
         try:
             return listing.rows(answer, what, decoder)

@@ -33,7 +33,7 @@ FRAME_MAX = 16 << 20  # bytes
 # Whatever we write is answered, and within milliseconds.  A line on which nothing has come for so
 # long after that may be dead without anybody having said so: what matters goes another way.
 OVERDUE_NS = SECOND
-_UNREADABLE = (MalformedFrame, MsgspecError, ValueError, KeyError)
+_UNREADABLE = (MalformedFrame, MsgspecError, ValueError, KeyError, RecursionError)
 
 # What a connection heard: its events, and when.  Empty events with a text: it could not be read.
 Hear = Callable[["OrderConnection", Sequence[OrderEvent], str], None]

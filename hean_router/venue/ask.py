@@ -3,7 +3,11 @@
 from collections.abc import Generator, Mapping
 from typing import TypeAlias, TypeVar
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
+
+# What msgspec raises for bytes that are not what was promised: no UTF-8 and nested beyond measure
+# come as errors of their own.
+UNREADABLE = (MsgspecError, ValueError, RecursionError)
 
 
 class Frame(Struct, frozen=True):

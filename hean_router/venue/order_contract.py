@@ -80,8 +80,8 @@ class OrderSocket:
     def decode(self, data: bytes) -> Iterable[OrderEvent]:
         """What one frame says, in order; nothing for what concerns nobody.
 
-        Raises `MalformedFrame`, `msgspec.MsgspecError`, `ValueError` or `KeyError` on a frame that
-        is not what the protocol promises.
+        Raises `MalformedFrame`, `msgspec.MsgspecError`, `ValueError`, `KeyError` or
+        `RecursionError` on a frame that is not what the protocol promises.
         """
         raise NotImplementedError
 
