@@ -52,7 +52,7 @@ class Plan:
 
     seed: int
     minutes: float
-    updates_per_s: float
+    updates_per_s: int
     busy_s: float  # seconds between two wishes of people
     faults: tuple[tuple[float, str, int], ...]  # when, which, which way of it
 
@@ -72,7 +72,7 @@ class Plan:
         return cls(
             seed,
             minutes,
-            rng.choice((1.0, 1.0, 2.0, 3.0)),
+            rng.choice((1, 1, 2, 3)),
             rng.choice((0.5, 1.0, 2.0)),
             tuple(faults),
         )
