@@ -13,7 +13,7 @@ from hean_router.book import Book, BookState
 from hean_router.domain.errors import HeanError
 from hean_router.domain.feed import Snapshot
 from hean_router.domain.instrument import Instrument, Pair, Part, VenueId
-from hean_router.domain.limits import Bounds, RiskLimits
+from hean_router.domain.limits import Bounds, GateLimits, RiskLimits
 from hean_router.domain.venue import FeeIn, Fees
 from hean_router.engine import Engine, Keep, Started
 from hean_router.runtime.clock import steady_clock
@@ -62,6 +62,7 @@ class House:
         caps: Caps | None = None,
         limits: RiskLimits | None = None,
         keep: Keep | None = None,
+        gate: GateLimits = GateLimits(),  # noqa: B008 - frozen, a value
     ) -> None:
         self.clock = steady_clock()
         self.market = Market(PAIRS)
@@ -114,6 +115,7 @@ class House:
             desks,
             self.clock,
             hear=lambda row, _at: self.desk.fills.apply(row),
+            gate=gate,
             entropy=Random(7).randbytes,
         )
         self.desk = Desk(trading=self.trading, clock=self.clock, mode="paper")

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from hean_router.domain.instrument import Side
-from hean_router.domain.limits import Bounds, RiskLimits
+from hean_router.domain.limits import GATE_OFF, Bounds, RiskLimits
 from hean_router.domain.order import OrderState
 from hean_router.domain.parent import Intent, Life, OrderKind
 from hean_router.domain.record import (
@@ -222,7 +222,7 @@ def run(submits, seed, counts=None):
     """(answers, counts): after a storm in a house with narrow limits and endless books."""
 
     async def main():
-        house, rng = House(limits=LIMITS), Random(seed)
+        house, rng = House(limits=LIMITS, gate=GATE_OFF), Random(seed)
         seen = counts or Counts()
         apply = house.engine.core.risk.apply
 

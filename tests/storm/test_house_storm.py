@@ -31,7 +31,7 @@ FAULTS = (
     "until:{until}s"
 )
 # What a person is told of in such a storm; anything else is a fault of ours.
-TOLD = {"order_denied"}
+TOLD = {"order_denied", "order_break"}
 SYMBOLS = {"BTC/USDT": "0.1", "ETH/USDT": "0.01"}
 
 

@@ -34,6 +34,7 @@ GOING = ("pending_new", "new", "partially_filled", "pending_cancel", "unknown")
 # What is tested is not how fast a person may type; every other limit stays as it is delivered.
 HASTE = {
     "HEAN_LIMITS__DUPLICATE_WINDOW_MS": "0",
+    "HEAN_LIMITS__GATE__DUPLICATE_WINDOW_MS": "0",
     "HEAN_LIMITS__EACH_ACCOUNT__PARENTS_PER_SECOND": "off",
     "HEAN_LIMITS__EACH_ACCOUNT__PARENTS_PER_MINUTE": "off",
     "HEAN_LIMITS__EACH_ACCOUNT__ORDERS_PER_SECOND": "off",
