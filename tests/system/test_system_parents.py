@@ -260,7 +260,7 @@ WORST = (
 @pytest.mark.parametrize(
     ("seed", "parents"),
     [
-        pytest.param(16, 150, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+        pytest.param(16, 150, marks=[pytest.mark.storm, pytest.mark.timeout(300)]),
         *(pytest.param(seed, 600, marks=[pytest.mark.storm]) for seed in range(100, 110)),
     ],
 )
