@@ -72,9 +72,8 @@ def page(
         "",
         f"- {len(runs)} seeds, {hours:.1f} virtual hours, "
         f"{sum(run['lives'] for run in runs)} lives of the router",
-        f"- {total['parents']} orders, {total['children']} of them at venues' counters, "
+        f"- {total['parents']} orders, sent to venues as {total['children']}, "
         f"{total['fills']} fills; {sum(run['rows'] for run in runs)} journal rows replayed",
-        f"- {sum(run['lost_answers'] for run in runs)} answers of the API lost by a death",
         f"- faults planned {sum(planned.values())}, struck {sum(hits.values())}",
         "",
         "## Faults",
