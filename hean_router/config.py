@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_origin
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, get_origin
 from urllib.parse import urlsplit
 
 import orjson
@@ -453,16 +453,29 @@ class LimitSettings(_WholeBounds):
     ) -> Mapping[str, SymbolLimitSettings]:
         return _by_symbol(named)
 
+    @model_validator(mode="after")
+    def _gate_is_wider(self) -> Self:
+        """Risk has to speak first: a hit in the gate shuts places, and is taken for a bug."""
+        for name in ("collar_bps", "stale_ms", "order_notional_max"):
+            ours, last = getattr(self, name), getattr(self.gate, name)
+            if ours is not None and last is not None and last < ours:
+                raise ValueError(
+                    f"limits.{name} = {ours} is beyond limits.gate.{name} = {last}, which would "
+                    f"take such orders for a fault of this program: raise limits.gate.{name} too"
+                )
+        return self
+
     def for_gate(self) -> GateLimits:
         """The same for the gate.
 
-        Whoever lets orders be placed twice (`duplicate_window_ms` 0 or off) means it: where
-        nothing else is said, the gate does not ask either.
+        Whoever lets the same order be placed again after so many milliseconds means it: the
+        gate's window for twins is never longer than risk's, and off where that is off.
         """
         gate = self.gate
         fields = {name: getattr(gate, name) for name in GateLimits.__struct_fields__}
-        if "duplicate_window_ms" not in gate.model_fields_set and not self.duplicate_window_ms:
-            fields["duplicate_window_ms"] = None
+        fields["duplicate_window_ms"] = min(
+            gate.duplicate_window_ms or 0, self.duplicate_window_ms or 0
+        )
         return GateLimits(**fields)
 
     def limits(self) -> RiskLimits:
@@ -735,10 +748,12 @@ def _explain(error: ErrorDetails, origin: Mapping[str, Path]) -> tuple[str, str]
     shown = (
         str(value) if isinstance(value, float) else orjson.dumps(value, default=str).decode()[:80]
     )
+    # What is said of a section as a whole names its keys and values itself.
+    given = "" if error["type"] == "value_error" and isinstance(value, dict) else f" = {shown}"
     choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
     fix = f"{_near(str(value), choices)}{_allowed(where)}".strip()
     return (
-        f"{place}: {'.'.join(where)} = {shown}: {what[0].lower()}{what[1:]}",
+        f"{place}: {'.'.join(where)}{given}: {what[0].lower()}{what[1:]}",
         fix or "correct the value",
     )
 

@@ -30,7 +30,7 @@ def nothing_set(monkeypatch, tmp_path):
 def folder(tmp_path):
     def write(router=None, venues=None, limits=None):
         home = tmp_path / "settings"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         if router is not None:
             (home / "router.toml").write_text(router)
         if venues is not None:
@@ -387,6 +387,41 @@ def test_a_name_can_only_tighten(folder):
     limits = load(home).limits.limits()
     assert limits.of_account("main").gross_max == limits.each_account.gross_max
     assert limits.of_order("main", "BTC/USDT").collar_bps == limits.portfolio.collar_bps
+
+
+TWINS = [  # what the files say of each, and how long the gate looks for twins among orders
+    ("", 200, "as shipped"),
+    ("duplicate_window_ms = 0", 0, "who orders the same again on purpose need not say so twice"),
+    ('duplicate_window_ms = "off"', 0, "the same"),
+    ("duplicate_window_ms = 50", 50, "what risk lets through after 50 ms is no circle"),
+    ("[limits.gate]\nduplicate_window_ms = 20", 20, "tighter by name"),
+]
+
+
+@pytest.mark.parametrize(("text", "window_ms", "why"), TWINS)
+def test_the_gate_looks_no_longer_for_twins_than_risk(folder, text, window_ms, why):
+    home = folder(limits=f"[limits]\n{text}")
+    assert load(home).limits.for_gate().duplicate_window_ms == window_ms, why
+    shipped = (ROOT / "config" / "limits.toml").read_text()
+    if text.startswith("duplicate"):
+        said = re.sub(r"^duplicate_window_ms = 500", text, shipped, count=1, flags=re.MULTILINE)
+        assert load(folder(limits=said)).limits.for_gate().duplicate_window_ms == window_ms, why
+
+
+BEYOND = [
+    ("order_notional_max", "300_000", "an order that risk allows shuts nothing"),
+    ("collar_bps", "2_000", "nor a price"),
+    ("stale_ms", "20_000", "nor an age"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "why"), BEYOND)
+def test_a_limit_beyond_the_gates_is_told_when_it_is_set(folder, name, value, why):
+    with pytest.raises(ConfigError) as wrong:
+        load(folder(limits=f"[limits]\n{name} = {value}"))
+    assert f"raise limits.gate.{name} too" in str(wrong.value), why
+    load(folder(limits=f"[limits]\n{name} = {value}\n[limits.gate]\n{name} = {value}"))
+    load(folder(limits=f'[limits]\n{name} = {value}\n[limits.gate]\n{name} = "off"'))
 
 
 def test_every_limit_that_risk_has_can_be_set_somewhere():
