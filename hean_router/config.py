@@ -748,8 +748,8 @@ def _explain(error: ErrorDetails, origin: Mapping[str, Path]) -> tuple[str, str]
     shown = (
         str(value) if isinstance(value, float) else orjson.dumps(value, default=str).decode()[:80]
     )
-    # What is said of a section as a whole names its keys and values itself.
-    given = "" if error["type"] == "value_error" and isinstance(value, dict) else f" = {shown}"
+    # What is said of a long section as a whole names its keys and values itself.
+    given = "" if isinstance(value, dict) and len(shown) >= 80 else f" = {shown}"
     choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
     fix = f"{_near(str(value), choices)}{_allowed(where)}".strip()
     return (
