@@ -527,6 +527,10 @@ class Settings(BaseSettings):
         text = self.model_dump_json(exclude={"accounts", "query"})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def limits_digest(self) -> str:
+        """Which limits these are, whatever else is configured, and wherever venues are."""
+        return hashlib.sha256(self.limits.model_dump_json().encode()).hexdigest()[:16]
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -309,6 +309,7 @@ class Office:
                     tag=self.journal.tag,
                     version=hean_router.__version__,
                     config_digest=self.settings.digest(),
+                    limits_digest=self.settings.limits_digest(),
                     mode=PAPER if self.paper else "live",
                 )
             )

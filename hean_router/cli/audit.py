@@ -1,6 +1,7 @@
 """`hean audit`: whether the journal is what was written, why an order did what it did, repair."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,18 +135,31 @@ def _settings(config: Path | None) -> Any:
 
 
 def _add_limits(story: dict[str, Any], config: Path | None) -> None:
-    """The limits that held for the order, if the configuration is still the one of that time."""
-    import msgspec
+    """The limits that held for the order, if they are still those of that time.
+
+    Where venues are, and whatever else is configured, may have changed since.  Journals from before
+    limits were told apart have the digest of the whole configuration alone.
+    """
+    from msgspec import structs
+
+    from hean_router.domain.scale import plain
 
     settings, process = _settings(config), story.get("process")
     if settings is None or not process:
         return
     story["configuration_as_now"] = settings.digest() == process["config_digest"]
-    if story["configuration_as_now"]:
+    digest = process["limits_digest"]
+    story["limits_as_now"] = story["configuration_as_now"] or digest == settings.limits_digest()
+    if not story["limits_as_now"] and not digest:
+        story["limits_as_now"] = None  # nobody can say
+    if story["limits_as_now"]:
         order = story["order"]
         bounds = settings.limits.limits().of_order(order["account"], order["symbol"], "")
-        found = msgspec.to_builtins(bounds, str_keys=True)
-        story["limits"] = {name: str(one) for name, one in found.items() if one is not None}
+        story["limits"] = {
+            name: plain(Decimal(one))
+            for name, one in structs.asdict(bounds).items()
+            if one is not None
+        }
 
 
 # ------------------------------------------------------------------------- verify
@@ -281,8 +295,9 @@ def _then(story: Mapping[str, Any]) -> None:
     process, risk = story["process"], story["risk"]
     if process:
         same = ""
-        if "configuration_as_now" in story:
-            same = ", as now" if story["configuration_as_now"] else ", not the present one"
+        if "limits_as_now" in story:
+            how = {True: "as now", False: "not the present ones", None: "not told apart"}
+            same = f", its limits {how[story['limits_as_now']]}"
         say(
             f"  by process {process['epoch']} of version {process['version']}, {process['mode']}, "
             f"configuration {process['config_digest']}{same}"

@@ -32,6 +32,7 @@ class Opened(_Row, frozen=True, kw_only=True, tag="opened"):
     version: str
     config_digest: str
     mode: str
+    limits_digest: str = ""  # of the limits alone; empty in journals from before it was kept
 
 
 class Closed(_Row, frozen=True, kw_only=True, tag="closed"):

@@ -275,6 +275,7 @@ class Engine:
                 version=event.version,
                 config_digest=event.config_digest,
                 mode=event.mode,
+                limits_digest=event.limits_digest,
             )
         )
         self.desks.forget_flights()

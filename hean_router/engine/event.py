@@ -19,6 +19,7 @@ class Started(Struct, frozen=True, kw_only=True):
     version: str
     config_digest: str
     mode: str
+    limits_digest: str = ""
 
 
 class Ending(Struct, frozen=True, kw_only=True):

@@ -432,10 +432,22 @@ def _utc(at_ns: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1_000:06d}Z"
 
 
+def _spelled(value: Any) -> Any:
+    """Plain values with decimals as plain text; an exact zero may be kept as 0E-15."""
+    match value:
+        case Decimal():
+            return plain(value)
+        case dict():
+            return {name: _spelled(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_spelled(one) for one in value]
+    return value
+
+
 def _plain(value: Struct | None) -> dict[str, Any]:
     if value is None:
         return {}
-    found: dict[str, Any] = msgspec.to_builtins(value)
+    found: dict[str, Any] = _spelled(msgspec.to_builtins(value, builtin_types=(Decimal,)))
     if "at_ns" in found:
         found["at"] = _utc(found.pop("at_ns"))
     found.pop("row", None)

@@ -3,16 +3,20 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import closing
 from decimal import Decimal
 
+import msgspec
 import pytest
 from msgspec import structs
 from typer.testing import CliRunner
 
+from hean_router.cli import audit
 from hean_router.cli.audit import app
+from hean_router.config import Settings
 from hean_router.domain.errors import CommandError
 from hean_router.domain.parent import VenueChoice
 from hean_router.domain.record import (
@@ -28,7 +32,8 @@ from hean_router.domain.record import (
 from hean_router.oms import Orders
 from hean_router.sim import virtual
 from hean_router.store import Journal, JournalError, verify
-from tests.storm.house import plot
+from hean_router.store import story as story_of
+from tests.storm.house import LIMITS, plot
 
 
 async def luck(world, path):
@@ -284,6 +289,52 @@ def test_the_story_is_what_the_rows_say(path, rows):
         assert f"without {venue}: {why}" in text
     for child in of(rows, ChildIntended, parent=parent).values():
         assert f"order {child.key} at {child.venue}" in text
+
+
+@pytest.mark.parametrize(
+    ("others", "digest", "told_as", "shown"),
+    [
+        ({}, None, True, "its limits as now"),
+        ({"venues": {"okx": {}}}, None, True, "its limits as now"),  # only where venues are
+        ({"limits": {"gross_max": "0.5"}}, None, False, "its limits not the present ones"),
+        ({"venues": {"okx": {}}}, "", None, "its limits not told apart"),  # an old journal's
+        ({}, "", True, "its limits as now"),  # ... of a configuration that is the same in all
+    ],
+)
+def test_limits_are_told_where_they_are_those_of_that_time(
+    path, rows, monkeypatch, others, digest, told_as, shown
+):
+    now = Settings(**{"venues": {}, "limits": LIMITS, "strategies": {}, **others})
+    monkeypatch.setattr(audit, "_settings", lambda _: now)
+    if digest is not None:
+        explain = story_of.explain
+
+        def older(*args):
+            story = explain(*args)
+            story["process"]["limits_digest"] = digest
+            return story
+
+        monkeypatch.setattr(story_of, "explain", older)
+    name = parent_of(rows, "split")
+    story = told("explain", name, "--journal", path)[1]
+    assert story["limits_as_now"] is told_as
+    assert ("limits" in story) is (told_as is True)
+    assert shown in hean("explain", name, "--journal", path)[1]
+
+
+def test_no_number_of_a_story_has_an_exponent(path, rows):
+    text = json.dumps(told("explain", parent_of(rows, "split"), "--journal", path)[1])
+    assert not re.findall(r"\"-?[0-9.]+E[-+]?[0-9]+\"", text)
+
+
+def test_a_row_of_before_limits_were_told_apart_is_read():
+    row = json.loads(
+        msgspec.json.encode(
+            Opened(at_ns=1, epoch=1, tag="abc", version="0", config_digest="c", mode="live")
+        )
+    )
+    del row["limits_digest"]
+    assert msgspec.convert(row, Opened).limits_digest == ""
 
 
 def test_an_order_of_unknown_fate_and_the_proof_that_it_never_was(path, rows):
