@@ -16,7 +16,7 @@ from hean_router.domain.scale import to_decimal
 from hean_router.domain.venue import Fees
 from hean_router.engine.command import PlaceOrder
 from hean_router.engine.core import Core
-from hean_router.engine.money import fits, floored, lot_qty, reserve_of, spends, tick_px
+from hean_router.engine.money import fits, floored, lot_qty, lots_for, reserve_of, spends, tick_px
 from hean_router.oms import Parent
 from hean_router.risk import Denied
 from hean_router.route import (
@@ -349,6 +349,12 @@ def intend(
     size, price = lot_qty(of, qty), tick_px(of, px, intent.side)
     if size <= 0 or price <= 0:
         return "nothing is left of it on the venue's lot and tick"
+    if (money := money_left(parent)) is not None:
+        # Planned at the book's price: the tick to send it at may be coarser, or have changed since.
+        most = lots_for(of, money, of.px_decimal(price))
+        if most < size and tif is Tif.FOK:
+            return f"{of.venue}: at {of.px_decimal(price)} it would go beyond the money given"
+        size = min(size, most)
     # The plan looks at what it expects to be filled at; venues look at the limit.
     if why := fits(of, size, of.px_decimal(price)):
         return f"{of.venue}: {why}"

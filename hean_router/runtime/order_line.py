@@ -41,6 +41,8 @@ class SocketLine:
         self._failures = 0
         self._tasks: set[asyncio.Task[str]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._latest: OrderConnection | None = None  # the one that was made last
+        self._fault: BaseException | None = None  # of our own, while one retired
 
     def stood(self, conn: OrderConnection) -> None:
         """`conn` is logged in: it is the one to use from now on."""
@@ -66,6 +68,7 @@ class SocketLine:
         except VenueError as fault:
             await self._failed(None, str(fault))
             return
+        self._latest = conn
         task = asyncio.create_task(conn.run())
         self._tasks.add(task)
         leaving = asyncio.create_task(conn.leaving.wait())
@@ -73,10 +76,12 @@ class SocketLine:
             await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leaving.cancel()
+        if self._fault is not None:
+            raise self._fault
         if not task.done():  # first the next one, then this one's end
             retiring = asyncio.create_task(self._retire(conn, task))
             self._retiring.add(retiring)
-            retiring.add_done_callback(self._retiring.discard)
+            retiring.add_done_callback(self._retired)
             await self._pause(RETRY_S)  # a venue that closes all it opens is not to be hammered
             return
         if self._clock() - began_ns > STEADY_S * SECOND:
@@ -109,6 +114,15 @@ class SocketLine:
         task.cancel()
         await asyncio.wait({task})
         self._end(conn, "changed" if task.cancelled() else self._why(task))
+
+    def _retired(self, task: asyncio.Task[None]) -> None:
+        """What fails there ends `run`, as anywhere else: nobody else looks at it."""
+        self._retiring.discard(task)
+        if task.cancelled() or (fault := task.exception()) is None:
+            return
+        self._fault = fault
+        if self._latest is not None:
+            self._latest.leaving.set()  # so that `run` looks
 
     def _why(self, task: asyncio.Task[str]) -> str:
         """Why a connection ended; raises what is a fault of our own."""

@@ -41,6 +41,7 @@ STEADY_NS = 60 * SECOND  # a connection that lived this long starts the waits an
 # so that many sessions do not change at once.
 ROTATE_EARLY_NS = 300 * SECOND
 HAND_OVER_NS = 30 * SECOND  # at most this long do two connections run side by side
+DOUBT_NS = 60 * SECOND  # between two questions about a halt that stands
 AGAIN_NS = 10 * SECOND  # between two tries to change; between two looks at the rules
 
 
@@ -231,7 +232,7 @@ class Line:
         self._running: list[_Running] = []
         self._renewed: Sequence[Instrument] | None = None  # the next connection's, once known
         self._asking: asyncio.Task[None] | None = None  # for rules, or for how halts stand
-        self._ask_after_ns = 0
+        self._ask_after_ns = self._doubt_at_ns = 0
         # By notice, so that a notice must take it back; None = the venue itself.
         self._halted: dict[tuple[VenueId, str] | None, Instrument | None] = {}
         self._doubted: set[tuple[VenueId, str] | None] = set()  # from before this connection
@@ -324,6 +325,8 @@ class Line:
                 if seen is not current and current.socket.opened_ns:
                     seen = current
                     self._stands()
+                if current.socket.opened_ns:
+                    self._look_again()
                 if self._goes_on(current) and self._should_rotate(current):
                     current = await self._hand_over(current)
         finally:
@@ -337,16 +340,21 @@ class Line:
         """A connection has been opened."""
         self.trouble = ""
         self.feed.stood()
-        if self._doubted:
-            self._ask(self._look_at_halts)
+        self._doubt_at_ns = 0
+
+    def _look_again(self) -> None:
+        """Ask about halts that nobody has told anew since connections changed, until one does."""
+        now_ns = self.feed.now_ns()
+        if self._doubted and now_ns >= self._doubt_at_ns and self._ask(self._look_at_halts):
+            self._doubt_at_ns = now_ns + DOUBT_NS
 
     async def _open(self) -> "_Running":
         feed = self.feed
         await feed.turn()
-        if not self._running:  # for a while nobody has told us anything
-            self._doubted = set(self._halted)
-            if self._renewed is not None:
-                self.instruments, self._renewed = self._renewed, None
+        # Whatever the last connection missed, stalled or half open, this one is not told either.
+        self._doubted = set(self._halted)
+        if not self._running and self._renewed is not None:
+            self.instruments, self._renewed = self._renewed, None
         feed.counts.connects += 1
         session = feed.session(self.instruments)
         self.pair.add(session)
@@ -450,10 +458,15 @@ class Line:
             if about is not None and about.trading is not Trading.OPEN:
                 self.relist(about)  # it was listed as closed, and is not any more
 
-    def _ask(self, question: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Ask in the background, one question at a time and not too often, until it is answered."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._asked(question))
+    def _ask(self, question: Callable[[], Coroutine[None, None, None]]) -> bool:
+        """Ask in the background, one question at a time and not too often, until it is answered.
+
+        False: another is being asked.
+        """
+        if self._asking is not None and not self._asking.done():
+            return False
+        self._asking = asyncio.create_task(self._asked(question))
+        return True
 
     async def _asked(self, question: Callable[[], Coroutine[None, None, None]]) -> None:
         feed = self.feed

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,6 +13,7 @@ from hean_router.domain.order import Rejected, RejectKind, Tif
 from hean_router.domain.parent import Intent, Life, Status, VenueChoice
 from hean_router.domain.record import ChildIntended, ChildWithdrawn, Decided, Incident
 from hean_router.engine import Placed, Refused
+from hean_router.oms import ChildStatus
 from hean_router.risk import Denied
 from hean_router.sim import virtual
 from hean_router.sim.market import Pace
@@ -452,3 +454,38 @@ def test_one_leg_does_not_leave_when_the_other_cannot(monkeypatch):
             assert withdrawn.code == "leg_refused"
 
     virtual.run(main, 9)
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_money_given_is_kept_to_where_a_venues_tick_has_just_become_coarser(side):
+    """The plan saw levels off the new tick: the whole went beyond the money by two cents.
+
+    The gate refused it, again and again, and shut every venue.
+    """
+
+    async def main(world):
+        async with house(world, ("BTC/USDT", "USDT/USD"), limits=ALIKE, pace=CALM) as home:
+            instruments = home.engine.core.world.instruments
+
+            def coarser(pair):
+                return {v: replace(of, tick=777) for v, of in instruments(pair).items()}
+
+            home.engine.core.world.instruments = coarser
+            parents = [
+                home.place(side, quote_qty=Decimal(given)) for given in ("150", "2150", "39999.99")
+            ]
+            await asyncio.sleep(10)
+            for one in parents:
+                sent = [c for c in one.children if c.status is not ChildStatus.WITHDRAWN]
+                assert sent, "it is sent all the same"
+                worst = sum(
+                    c.notional + (c.leaves * c.intended.worst_px if c.is_live else 0)
+                    for c in one.children
+                )
+                assert worst <= one.intent.quote_qty or side == "sell"
+            told = [r.text for r in rows(home) if isinstance(r, Incident) and "gate" in r.what]
+            assert not told, told
+            assert not any(home.trading.gate.standing().values())
+            return counted(home)
+
+    virtual.run(main, 4)

@@ -1,6 +1,7 @@
 """Parts of the desk, each by itself: the clock's offset, the nonce lane, the account's counters."""
 
 import asyncio
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,9 @@ from hean_router.domain.venue import RateLimit
 from hean_router.runtime.clock_offset import ClockOffset
 from hean_router.runtime.limits import KeyLimits, Limits
 from hean_router.runtime.order_budget import OrderBudget
+from hean_router.runtime.order_line import SocketLine
 from hean_router.runtime.signing import BLOCK, NonceLane
+from hean_router.sim import virtual
 from hean_router.venue import registry
 from hean_router.venue.order_contract import OrderLimits
 
@@ -206,3 +209,56 @@ def test_what_a_venue_counts_by_key_is_shared_by_nobody_and_the_rest_by_all():
     assert mine.rest(url, "private") is mine.rest(url, "private")
     assert mine.rest(url, "rest") is yours.rest(url, "rest") is shared.rest(url, "rest")
     assert mine.connects(url) is yours.connects(url) is shared.connects(url)
+
+
+# ------------------------------------------------------------------ a line of sockets
+
+
+class Connected:
+    """A connection that lasts until it is cancelled."""
+
+    def __init__(self):
+        self.leaving, self.pending, self.refused, self.ended = asyncio.Event(), {}, None, False
+
+    async def run(self):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+
+
+def test_what_fails_while_a_connection_retires_ends_the_line():
+    """Nobody looked at it: the old connection stayed for ever, and nothing was told."""
+
+    async def main(world):
+        made = []
+
+        async def make(line):
+            made.append(Connected())
+            line.stood(made[-1])
+            return made[-1]
+
+        async def fails(conn, task):
+            await asyncio.sleep(1)
+            raise RuntimeError("a fault of our own")
+
+        loop = asyncio.get_running_loop()
+        line = SocketLine(
+            make,
+            lambda *_: None,
+            lambda: int(loop.time() * SECOND),
+            Random(1),
+            takes_orders=True,
+            tells_events=True,
+        )
+        line._retire = fails
+        running = asyncio.create_task(line.run())
+        await asyncio.sleep(1)
+        made[0].leaving.set()
+        with pytest.raises(RuntimeError, match="of our own"):
+            await asyncio.wait_for(running, 5)
+        assert len(made) == 2
+        assert all(one.ended for one in made)
+        assert line.current is None
+
+    assert not virtual.run(main, 1).left_open

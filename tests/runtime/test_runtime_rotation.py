@@ -563,6 +563,63 @@ def test_a_halt_that_goes_on_stays():
     tried(main)
 
 
+def test_a_halt_that_ended_while_connections_were_changed_is_asked_about():
+    """The old one was stalled and missed it, the new one came too late: shut for ever, once."""
+
+    async def main(world, venue, feed, heard, told):
+        await asyncio.sleep(1)
+        await venue.tell(kind="halted", symbol=BTC, text="auction")
+        await venue.tell(kind="halted", text="maintenance")
+        await asyncio.sleep(1)
+        feed.lines[0].rotate()
+        await changed(feed)
+        await until(lambda: len(notices(heard)) == 4, 15, "asked and told")
+        assert [kind for kind, _, _ in notices(heard)[2:]] == ["resumed", "resumed"]
+
+    tried(main)
+
+
+def test_a_halt_that_goes_on_is_asked_about_now_and_then():
+    """Whoever missed one notice may miss the next; but a venue that rests is not to be hammered."""
+
+    async def main(world, venue, feed, heard, told):
+        await asyncio.sleep(1)
+        await venue.tell(kind="halted", symbol=BTC, text="auction")
+        venue.listed[0].trading = kit.Trading.HALTED
+        await venue.lines[0].ws.close(1012, "maintenance")
+        await asyncio.sleep(5)
+        before = len(venue.asked)
+        await asyncio.sleep(600)
+        asked = [head for _, head in venue.asked[before:] if "/status" in head]
+        assert 9 <= len(asked) <= 11
+        assert len(notices(heard)) == 1
+        venue.listed[0].trading = kit.Trading.OPEN
+        await until(lambda: len(notices(heard)) == 2, 70, "over")
+        before = len(venue.asked)
+        await asyncio.sleep(600)
+        assert not [head for _, head in venue.asked[before:] if "/status" in head]
+
+    tried(main)
+
+
+def test_a_question_about_halts_waits_for_one_about_rules():
+    """It was dropped where another was under way, and asked by nobody any more."""
+
+    async def main(world, venue, feed, heard, told):
+        await asyncio.sleep(1)
+        await venue.tell(kind="halted", text="maintenance")
+        venue.answers["/pairs"] = http(500)
+        await venue.move(BTC, px=f"{venue.seqs[BTC] + 1}.25")
+        await asyncio.sleep(1)
+        await venue.lines[0].ws.close(1012, "maintenance")
+        await asyncio.sleep(15)
+        assert len(notices(heard)) == 1
+        del venue.answers["/pairs"]
+        await until(lambda: len(notices(heard)) == 2, 60, "over")
+
+    tried(main)
+
+
 def test_a_question_about_halts_is_repeated_until_it_is_answered():
     async def main(world, venue, feed, heard, told):
         await asyncio.sleep(1)

@@ -24,6 +24,7 @@ from typing import Any
 
 from hean_router.domain.record import BalanceBreak, ChildIntended, Filled, Incident
 from hean_router.oms import Orders
+from hean_router.runtime.limits import held_s
 from hean_router.sim import virtual
 from hean_router.sim.market import Pace
 from hean_router.sim.virtual import World
@@ -195,7 +196,9 @@ async def _wind_up(sky: Sky, living: asyncio.Task[None]) -> None:
         for account in people.tokens:
             body = {"reason": "the venue told what was not so"}
             await people.call(account, "POST", "/v1/risk/reset", json=body)
-    await home.stands(SURE_S_KRAKEN)  # I31
+    # Whom Bybit has refused as one too many waits for as long as its documents say.
+    banned_s = held_s(403, {}, 0) if sky.counted("bybit", "crowd") else 0
+    await home.stands(SURE_S_KRAKEN + banned_s)  # I31
     await asyncio.sleep(3)
     living.cancel()
     await asyncio.gather(living, return_exceptions=True)
