@@ -12,4 +12,5 @@ KEPT: dict[int, str] = {
     286: "five orders of unknown fate at once where questions are dear",
     580: "what died while a connection retired was seen by nobody",
     828: "a tick that became coarser took a whole beyond the money given, and the gate shut all",
+    934: "what one venue lied about was found out with another's trade",
 }
