@@ -41,7 +41,7 @@ from hean_router.domain import limits as risk_limits
 from hean_router.domain.errors import CommandError, ConfigError
 from hean_router.domain.instrument import Pair
 from hean_router.domain.limits import Bounds, GateLimits, RiskLimits
-from hean_router.domain.venue import FeeIn
+from hean_router.domain.venue import FeeIn, VenueSpec
 from hean_router.venue import Freshness, Policy, registry
 
 FILES = ("router.toml", "venues.toml", "limits.toml", "keys.toml")
@@ -231,6 +231,11 @@ class VenueSettings(_Section):
         None, gt=-1, lt=1, description="our tier, as a fraction of notional; default: the lowest"
     )
     fee_in: FeeIn | None = None
+    dead_man_s: int = Field(
+        0,
+        ge=0,
+        description="seconds of our silence after which the venue ends our orders itself; 0 = off",
+    )
 
     @field_validator("hosts")
     @classmethod
@@ -626,10 +631,40 @@ def _check_environment() -> None:
                 ) from None
 
 
+def _check_dead_man(
+    name: str, venue: VenueSettings, spec: VenueSpec, origin: Mapping[str, Path]
+) -> None:
+    """A dead man's switch that is asked for must exist there, and take that time."""
+    if not venue.dead_man_s:
+        return
+    place = _place(["venues", name, "dead_man_s"], origin)
+    what = f"{place}: venues.{name}.dead_man_s = {venue.dead_man_s}"
+    if spec.dead_man_s is None:
+        why = spec.dead_man or "its connector knows of none"
+        raise ConfigError(
+            f"{what}: no dead man's switch there: {why}",
+            "take the key away: should the router die, orders there rest until it starts again "
+            "or you cancel them at the venue",
+        )
+    least, most = spec.dead_man_s
+    if not least <= venue.dead_man_s <= most:
+        raise ConfigError(
+            f"{what}: not a time that the venue takes",
+            f"allowed: {least} to {most} seconds, or 0 for off; it ends {spec.dead_man}",
+        )
+
+
 def _check_venue(name: str, venue: VenueSettings, origin: Mapping[str, Path]) -> None:
     """The venue is known, and so are its environment and the names of its hosts."""
     _check_name(name, ["venues", name], origin)
     if name.startswith("ccxt:"):
+        if venue.dead_man_s:
+            place = _place(["venues", name, "dead_man_s"], origin)
+            raise ConfigError(
+                f"{place}: venues.{name}.dead_man_s = {venue.dead_man_s}: venues by ccxt are only "
+                "looked at: there are no orders of ours to end",
+                "take the key away",
+            )
         return
     spec = registry.connector(name).spec
     if venue.env not in spec.hosts and not venue.hosts:
@@ -639,6 +674,7 @@ def _check_venue(name: str, venue: VenueSettings, origin: Mapping[str, Path]) ->
             "no such environment",
             f"{_near(venue.env, known)}allowed: {', '.join(known)}; any other needs its own hosts",
         )
+    _check_dead_man(name, venue, spec, origin)
     hosts = {"rest", "ws"} | {f"{part}.{kind}" for part in spec.parts for kind in ("rest", "ws")}
     hosts |= {host for hosts in spec.hosts.values() for host in hosts}
     for host in venue.hosts:

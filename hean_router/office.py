@@ -45,7 +45,7 @@ from hean_router.runtime.clock_offset import ClockOffset
 from hean_router.runtime.http import Http
 from hean_router.runtime.limits import KeyLimits, Limits
 from hean_router.runtime.order_budget import limits_factor, scaled
-from hean_router.runtime.order_desk import NativeDesk
+from hean_router.runtime.order_desk import DeskPolicy, NativeDesk
 from hean_router.runtime.paper_desk import PaperDesk
 from hean_router.runtime.saved import StateError, dump, layout_of, load, read
 from hean_router.runtime.standing import shut as shut_lines
@@ -269,11 +269,17 @@ class Office:
             http,
             self.clock,
             Random(self.rng.getrandbits(64)),
+            policy=DeskPolicy(dead_man_s=self._dead_man_s(target.venue)),
             nonces_granted=nonces_below,
             limits_factor=factor,
             tell=self._tell,
             offset=self._offsets.setdefault(target.venue, ClockOffset()),
         )
+
+    def _dead_man_s(self, venue: str) -> int:
+        """Of our silence until the venue ends our orders; wherever that venue is, 0 for never."""
+        one = self.settings.venues.get(venue)
+        return 0 if one is None else one.dead_man_s
 
     def _resume(self) -> None:
         self._to_save, self._parts = asyncio.Event(), list[Iterator[None]]()

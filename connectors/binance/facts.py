@@ -20,6 +20,7 @@ _LIVE_FUTURES = {
 SPEC = kit.VenueSpec(
     id=VENUE,
     name="Binance",
+    dead_man="Binance has none on spot",
     parts=frozenset({kit.Part.SPOT, kit.Part.LINEAR}),
     hosts={
         "live": {

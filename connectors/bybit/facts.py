@@ -13,6 +13,7 @@ _STREAM = "wss://stream.bybit.com"
 SPEC = kit.VenueSpec(
     id=VENUE,
     name="Bybit",
+    dead_man="Bybit has one for institutional accounts alone, which its account managers turn on",
     parts=frozenset({kit.Part.SPOT, kit.Part.LINEAR}),
     hosts={
         "live": {"rest": "https://api.bybit.com", "ws": _STREAM},

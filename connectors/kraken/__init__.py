@@ -48,6 +48,9 @@ SPEC = kit.VenueSpec(
     # first subscription, when there is none.
     ping_every_ms=5_000,
     silence_ms=12_000,
+    # Kraken recommends 60 s, renewed every 15 to 30; more often eats up what a key may ask.
+    dead_man_s=(45, 86_399),
+    dead_man="every order of the account, whoever placed it",
     docs="https://docs.kraken.com/api/",
 )
 

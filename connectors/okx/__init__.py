@@ -66,6 +66,8 @@ SPEC = kit.VenueSpec(
     # OKX closes after 30 s without a push (4004).  An idle socket answers our `ping` at once.
     ping_every_ms=5_000,
     silence_ms=12_000,
+    dead_man_s=(10, 120),
+    dead_man="orders that carry this router's tag",
     docs="https://www.okx.com/docs-v5/en/",
 )
 

@@ -114,6 +114,15 @@ async def get_health(key: Key, desk: DeskIn, account: AccountAsked = None) -> Re
                 if one["account"] in {"", whose}
             ],
             "loop": told["loop"],
+            "dead_man": [
+                {
+                    "venue": one["venue"],
+                    "seconds": one["seconds"],
+                    "held_until": time_out(one["held_until_ns"]) if one["held_until_ns"] else None,
+                }
+                for one in told["dead_man"]
+                if one["account"] == whose
+            ],
         }
     )
 

@@ -435,6 +435,17 @@ class StallsOut(Out):
     worst_ms: int
 
 
+class DeadManOut(Out):
+    """A dead man's switch: the venue ends our orders when it has heard nothing for so long.
+
+    `held_until` null: it is asked for, and the venue does not hold it now.
+    """
+
+    venue: str
+    seconds: int
+    held_until: Moment | None
+
+
 class StandingOut(Out):
     """How the router stands for this account: everything that is shut, what is wide first."""
 
@@ -442,6 +453,7 @@ class StandingOut(Out):
     journal_sync: str
     shut: list[ShutOut]
     loop: StallsOut
+    dead_man: list[DeadManOut]
 
 
 class PositionOut(Out):

@@ -310,6 +310,10 @@ def health(state: Path | None, as_json: bool) -> None:
             show(found["shut"], SHUT)
         else:
             say("nothing is shut")
+        for one in found.get("dead_man", ()):
+            until = one["held_until"]
+            held = f"held until {until}" if until else "NOT held by the venue now"
+            say(f"dead man's switch at {one['venue']}: {one['seconds']} s, {held}")
 
     with_client(state, as_json, work)
 

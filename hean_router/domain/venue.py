@@ -69,6 +69,10 @@ class VenueSpec(Struct, frozen=True, kw_only=True):
     docs: str = ""  # where the facts come from
     headers: Mapping[str, Mapping[str, str]] = {}
     by_key: frozenset[str] = frozenset()  # of `rest_limits`: counted by key, not by address
+    # Of its dead man's switch: least and most seconds that may be asked for, None where there is
+    # none; what it ends, or why there is none.
+    dead_man_s: tuple[int, int] | None = None
+    dead_man: str = ""
 
     def host(self, hosts: Mapping[str, str], part: Part, name: str) -> str:
         """URL `name` for `part` out of one environment's `hosts`; the part's own comes first.

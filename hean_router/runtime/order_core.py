@@ -159,6 +159,11 @@ class DeskCore:
         return self.codec.question_ms * MS
 
     @property
+    def dead_man_s(self) -> int:
+        """What the venue's dead man's switch is asked for, seconds; 0: it is not."""
+        return self._policy.dead_man_s
+
+    @property
     def connected(self) -> bool:
         """Whether every socket stands and is logged in."""
         return bool(self._lines) and all(line.current is not None for line in self._lines)

@@ -1,7 +1,7 @@
 """How a running router stands: for what is shut, what it is, why, since when, what lifts it."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -9,6 +9,7 @@ from hean_router.audit import Watch
 from hean_router.engine import Engine
 from hean_router.gate import Gate
 from hean_router.oms import ChildStatus
+from hean_router.runtime.clock import Clock
 from hean_router.runtime.market import Market
 
 BY_RESET = "a person, once the cause is known: POST /v1/risk/reset"
@@ -24,6 +25,21 @@ class Sync(Protocol):
     sync: str
 
 
+@runtime_checkable
+class Switched(Protocol):
+    """A desk whose venue may end our orders by itself, should we fall silent."""
+
+    @property
+    def dead_man_s(self) -> int:
+        """After so many seconds; 0: never."""
+        ...
+
+    @property
+    def dead_man_ns(self) -> int:
+        """Until when the venue has said to wait for us, our clock; 0: it has said nothing."""
+        ...
+
+
 class Running(Protocol):
     """A running router, as far as it is told of here: `runtime.trading.Trading`."""
 
@@ -36,6 +52,12 @@ class Running(Protocol):
     lost: str
     stalls: int
     stood_ns: int
+    clock: Clock
+
+    @property
+    def desks(self) -> Mapping[tuple[str, str], object]:
+        """By venue and account."""
+        ...
 
     @property
     def journal(self) -> Sync:
@@ -139,6 +161,19 @@ def _where(venue: str, account: str) -> str:
     return f"{venue} {account}".strip() or EVERYWHERE
 
 
+def _switches(trading: Running) -> Iterator[dict[str, Any]]:
+    """Every dead man's switch that is wanted; `held_until_ns` 0 where the venue holds none now."""
+    now_ns = trading.clock()
+    for (venue, account), desk in sorted(trading.desks.items()):
+        if isinstance(desk, Switched) and desk.dead_man_s:
+            yield {
+                "venue": venue,
+                "account": account,
+                "seconds": desk.dead_man_s,
+                "held_until_ns": desk.dead_man_ns if desk.dead_man_ns > now_ns else 0,
+            }
+
+
 def health(trading: Running) -> dict[str, Any]:
     """What stands and what is shut, and why."""
     core = trading.engine.core
@@ -166,6 +201,7 @@ def health(trading: Running) -> dict[str, Any]:
             }
             for one in shut(trading)
         ],
+        "dead_man": list(_switches(trading)),
         "loop": {"stalls": trading.stalls, "worst_ms": trading.stood_ns // 1_000_000},
         "orders": {
             "working": len(trading.engine.conduct.work),

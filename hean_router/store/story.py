@@ -441,7 +441,8 @@ def _spelled(value: Any) -> Any:
             return {name: _spelled(one) for name, one in value.items()}
         case list() | tuple():
             return [_spelled(one) for one in value]
-    return value
+        case _:
+            return value
 
 
 def _plain(value: Struct | None) -> dict[str, Any]:
