@@ -26,7 +26,7 @@ from hean_router.runtime.market import Market
 from hean_router.runtime.supervisor import Died, kept
 from hean_router.runtime.venue_feed import VenueFeed
 from hean_router.telemetry import FeedReading, Metrics
-from hean_router.venue import Connector, registry
+from hean_router.venue import Connector, registry, stand_in
 from hean_router.venue.gateway import VenueGateway
 
 log = logging.getLogger(__name__)
@@ -272,7 +272,14 @@ class Router:
                 self.market.leave_out(VenueId(target.venue), pair, f"no {part} market")
             return
         listed = await self._list(gateway, target, wanted_pairs)
-        wanted = self.market.join(gateway.id, part, listed, self._fees(target, part))
+        wanted = list(self.market.join(gateway.id, part, listed, self._fees(target, part)))
+        if isinstance(gateway, VenueFeed):
+            there = {of.pair for of in wanted}
+            missing = [
+                stand_in(gateway.connector, pair) for pair in wanted_pairs if pair not in there
+            ]
+            self.market.miss(missing)
+            wanted += missing  # its books are taken up once it is listed
         if wanted:
             await gateway.run(wanted, self.market.sink(gateway.id))
 

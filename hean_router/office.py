@@ -114,6 +114,7 @@ class Office:
         self._at_checkpoint = False
         self.desks: dict[tuple[str, str], OrderDesk] = {}
         self.world = MarketWorld(self.router.market, self.desks)
+        self.router.market.on_listed.append(self._relisted)
         self._policy, self._keep, self._entropy = policy or policy_of(settings), keep, entropy
         self._wall = None if clock is not None else wall_ns
         self._make()
@@ -355,15 +356,16 @@ class Office:
 
     async def _run_desk(self, venue: str, account: str, desk: OrderDesk) -> None:
         """Wait until the venue has told its instruments, then keep its desk, whatever it does."""
-        while not (listed := self._listed(venue)):  # noqa: ASYNC110 - once, at the start
+        market = self.router.market
+        while not market.known(venue, Part.SPOT):  # noqa: ASYNC110 - once, at the start
             await asyncio.sleep(0.02)
         sink = self.trading.sink(venue, account)
         if isinstance(desk, PaperDesk):
-            self._restore_orders(desk, listed)
+            self._restore_orders(desk, self._listed(venue))
         wait_s = 1.0
         while True:
             try:
-                await desk.run(listed, sink)
+                await desk.run(market.known(venue, Part.SPOT), sink)
             except Exception as fault:
                 log.exception("a fault of our own: the desk of %s at %s ended", account, venue)
                 why = f"a fault of our own: {type(fault).__name__}"
@@ -372,6 +374,12 @@ class Office:
             sink(DeskStanding(ready=False, why=why))  # nothing is sent to a desk that nobody keeps
             await asyncio.sleep(wait_s)
             wait_s = min(60.0, wait_s * 2)
+
+    def _relisted(self, of: Instrument) -> None:
+        """A pair is listed in another way than before: whoever speaks of it there has to know."""
+        for (venue, _), desk in self.desks.items():
+            if venue == of.venue and of.part is Part.SPOT:
+                desk.relist(of)
 
     def _listed(self, venue: str) -> list[Instrument]:
         return [

@@ -74,6 +74,7 @@ CONNECTOR = kit.Connector(
     server_time=listing.server_time,
     status=listing.status,
     spell=listing.spell,
+    aliases=listing.aliases,
     part_of=listing.part_of,
     listed_in=listing.listed_in,
     book_in=listing.book_in,

@@ -175,6 +175,28 @@ def spell(pair: kit.Pair) -> str:
     return str(pair)
 
 
+# Assets whose key wears a letter in front, in some pairs and not in others: `XXBTZUSD`, `USDTZUSD`.
+_LETTERS = {
+    **dict.fromkeys(
+        ["ETC", "ETH", "LTC", "MLN", "REP", "XBT", "XDG", "XLM", "XMR", "XRP", "ZEC"], "X"
+    ),
+    **dict.fromkeys(["AUD", "CAD", "EUR", "GBP", "JPY", "USD"], "Z"),
+}
+
+
+def aliases(pair: kit.Pair) -> tuple[str, ...]:
+    """What REST may call a pair: `wsname`, `altname`, and every key that there could be.
+
+    >>> aliases(kit.Pair.parse("BTC/USD"))
+    ('XBT/USD', 'XBTUSD', 'XBTZUSD', 'XXBTUSD', 'XXBTZUSD')
+    """
+    renamed = {ours: theirs for theirs, ours in _RENAMED.items()}
+    base, quoted = (renamed.get(asset, asset) for asset in (pair.base, pair.quote))
+    first, second = ({asset, _LETTERS.get(asset, "") + asset} for asset in (base, quoted))
+    keys = [b + q for b in sorted(first, key=len) for q in sorted(second, key=len)]
+    return (f"{base}/{quoted}", *keys)
+
+
 def part_of(url: str) -> kit.Part | None:
     """Spot where the path is of v2 or of the spot REST face; v1 and Futures are neither."""
     path = urlsplit(url).path.rstrip("/")

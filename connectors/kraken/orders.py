@@ -157,7 +157,11 @@ class Orders(kit.OrderCodec):
 
     def __init__(self, own: kit.Credentials, instruments: Mapping[str, kit.Instrument]) -> None:
         self._keys, self._instruments = Keys(own), instruments
-        self._by_name = _by_name(instruments.values())
+
+    @property
+    def _by_name(self) -> Mapping[str, kit.Instrument]:
+        """As they are listed now: what stands behind it may be told anew."""
+        return _by_name(self._instruments.values())
 
     def sockets(self) -> Sequence[kit.OrderSocket]:
         return (Socket(self._keys, self._instruments),)
@@ -202,7 +206,7 @@ class Orders(kit.OrderCodec):
             answer = yield _post("QueryOrders", words.form(txid=venue_order_id))
             rows = self._read(answer, "QueryOrders", _ORDERS, absent=_NO_ORDER)
             found = [(id_, row) for id_, row in (rows or {}).items() if id_ == venue_order_id]
-            return self._newest(found)
+            return self._newest(found, instrument)
         answer = yield _post("OpenOrders", words.form(cl_ord_id=key))
         is_open = self._told(answer, "OpenOrders", _OPEN).open
         found = [(id_, row) for id_, row in is_open.items() if row.cl_ord_id == key]
@@ -210,16 +214,19 @@ class Orders(kit.OrderCodec):
             answer = yield _post("ClosedOrders", words.form(cl_ord_id=key))
             closed = self._told(answer, "ClosedOrders", _CLOSED).closed
             found = [(id_, row) for id_, row in closed.items() if row.cl_ord_id == key]
-        return self._newest(found)
+        return self._newest(found, instrument)
 
-    def _newest(self, found: Sequence[tuple[str, _Order]]) -> kit.OrderReport | None:
+    def _newest(
+        self, found: Sequence[tuple[str, _Order]], asked: kit.Instrument
+    ) -> kit.OrderReport | None:
         """A key may name several ended orders, though ours never do."""
         if not found:
             return None
 
         def read() -> kit.OrderReport:
             id_, row = max(found, key=lambda each: times.of_seconds(str(each[1].opentm or 0)))
-            return _report(id_, row, self._by_name[row.descr.pair])
+            known = {**_by_name([asked]), **self._by_name}
+            return _report(id_, row, known[row.descr.pair])
 
         return self._readable("order", read)
 

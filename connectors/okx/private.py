@@ -117,6 +117,10 @@ class Socket(kit.OrderSocket):
         data = f'{{"id":"{number}","op":"cancel-order","args":[{text}]}}'
         return kit.Frame(data.encode(), cost=0)
 
+    def names(self, instrument: kit.Instrument) -> bool:
+        """Not where its number is not known: that of a pair that is not listed now."""
+        return instrument.code is not None
+
     def ping(self, stamp: kit.Stamp) -> kit.Frame:
         return kit.Frame(b"ping", cost=0)
 

@@ -43,6 +43,7 @@ class Trading(Enum):
     POST_ONLY = "post only"
     LIMITED = "limited"  # some order kinds only: an auction, reduce-only
     HALTED = "halted"
+    UNLISTED = "not listed"  # the venue's list has it no more, or not yet
 
 
 class Pair(Struct, frozen=True, order=True):

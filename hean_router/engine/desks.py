@@ -18,7 +18,7 @@ from hean_router.domain.desk import (
     OpenSeen,
     StreamLost,
 )
-from hean_router.domain.instrument import Pair
+from hean_router.domain.instrument import Instrument, Pair, Trading
 from hean_router.domain.record import (
     ChildIntended,
     ChildUnknown,
@@ -39,6 +39,7 @@ LOST_NS = SECOND // 2  # for a stream that was lost to come back by itself
 DOUBT_NS = 2 * SECOND  # between two looks at balances that differ
 LOOKS_RARE = 5  # times less often is a desk looked at where questions are dear
 LATE_NS = 5 * SECOND  # a stream that has not told of a trade by then has lost it
+TRIES_OFF_LIST = 3  # questions that failed, until one about a pair off the list is given up
 ANSWER_NS = 15 * SECOND  # what was not answered by then is asked again
 
 
@@ -105,7 +106,7 @@ class Desks:
             self._shut(venue, account, "reconciling")
         elif health.why.startswith("not connected"):
             health.why = "reconciling"
-        health.began_ns, health.pairs = core.now_ns, len(pairs)
+        health.began_ns, health.pairs = core.now_ns, self._listed(venue)
         health.looked_ns = core.now_ns
         health.since_ns = self._since(venue, account)
         followed = {str(pair) for pair in pairs}
@@ -142,10 +143,19 @@ class Desks:
         health.again_ns = core.now_ns + ANSWER_NS
 
     def _pairs(self, venue: str) -> list[Pair]:
-        world = self.core.world
+        """All that can be asked about there, listed now or not."""
+        core = self.core
         return [
-            pair for pair in world.pairs if not pair.settle and venue in world.instruments(pair)
+            pair
+            for pair in core.world.pairs
+            if not pair.settle and core.instrument(venue, pair) is not None
         ]
+
+    def _listed(self, venue: str) -> int:
+        """How many pairs the venue lists now."""
+        core = self.core
+        found = (core.instrument(venue, pair) for pair in core.world.pairs if not pair.settle)
+        return sum(of is not None and of.trading is not Trading.UNLISTED for of in found)
 
     def _since(self, venue: str, account: str) -> dict[str, int]:
         """From when trades must be asked for, by symbol.
@@ -187,6 +197,10 @@ class Desks:
                 self._cross(health, f"fills {of.pair}")
             case BalancesSeen():
                 self._balances(venue, account, event)
+            case AskFailed(what="fills", instrument=of) if self._given_up(health, of):
+                assert of is not None, "given up for what it is of"
+                self._no_trades(venue, account, of, event.why)
+                self._cross(health, f"fills {of.pair}")
             case AskFailed(what=what) if what in {"open", "fills", "balances"}:
                 if health.standing and health.why:  # asked again when its time has come, not now
                     health.tries += 1
@@ -201,6 +215,31 @@ class Desks:
                 self._try_open(venue, account)
             else:
                 self._ask_balances(venue, account, health)
+
+    def _given_up(self, health: DeskHealth, asked: Instrument | None) -> bool:
+        """Whether trades are waited for no longer: of a pair off the list, after some tries.
+
+        A venue may not speak of what it does not list.  Its orders stay as they are known, nothing
+        can be placed there, and once it is listed again all is asked for anew.
+        """
+        if asked is None or not health.standing or not health.why or health.tries < TRIES_OFF_LIST:
+            return False
+        of = self.core.instrument(asked.venue, asked.pair)
+        return of is None or of.trading is Trading.UNLISTED
+
+    def _no_trades(self, venue: str, account: str, of: Instrument, why: str) -> None:
+        if f"fills {of.pair}" not in (self.core.desks[venue, account].waiting or ()):
+            return
+        self.core.write(
+            Incident(
+                at_ns=self.core.now_ns,
+                what="unlisted_break",
+                text=f"{of.pair} is not listed, and its trades are not told: {why}"[:300],
+                venue=venue,
+                account=account,
+                subject=str(of.pair),
+            )
+        )
 
     def _cross(self, health: DeskHealth, what: str) -> None:
         if health.waiting is not None:
@@ -247,6 +286,7 @@ class Desks:
         found = self.holdings.differences(venue, account, event)
         if not found:
             health.doubted_ns = None
+            self.holdings.words.agreed(venue, account, event.asked_ns)
         elif health.doubted_ns is None:
             health.doubted_ns = event.asked_ns
             self._shut(venue, account, f"in doubt: {told(found)}")
@@ -272,7 +312,9 @@ class Desks:
         for (venue, account), health in core.desks.items():
             if not health.standing or core.now_ns < health.again_ns:
                 continue
-            if health.waiting is None or len(self._pairs(venue)) > health.pairs:
+            listed = self._listed(venue)
+            health.pairs = min(health.pairs, listed)
+            if health.waiting is None or listed > health.pairs:
                 self.reconcile(venue, account)  # what was listed since was not asked about
             elif health.why:
                 self._reconcile_on(venue, account, health)

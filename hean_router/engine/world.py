@@ -26,6 +26,10 @@ class World(Protocol):
         """How each venue lists `pair`, as far as they have answered."""
         ...
 
+    def unlisted(self, venue: str, pair: Pair) -> Instrument | None:
+        """What to ask and cancel with where `venue` has answered and does not list `pair`."""
+        ...
+
     def budget(self, venue: str, account: str, instrument: Instrument) -> Budget:
         """How many orders could leave at once."""
         ...

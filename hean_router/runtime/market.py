@@ -60,6 +60,9 @@ class Market:
         self.pairs = list(dict.fromkeys(pairs))
         self.books: dict[Group, ConsolidatedBook] = {}
         self.listed: dict[tuple[VenueId, Pair], Instrument] = {}
+        # What a venue's list did not have when it was read, by a name that can be asked with.
+        self.unlisted: dict[tuple[VenueId, Pair], Instrument] = {}
+        self.on_listed: list[Callable[[Instrument], None]] = []  # told how a pair is listed now
         self.notices: deque[tuple[VenueId, Notice]] = deque(maxlen=100)  # the last, cut short
         self.on_change: list[Callable[[StateChanged], None]] = []
         self.on_trade: list[Callable[[Trade], None]] = []
@@ -107,6 +110,20 @@ class Market:
             self.books[group_of(pair)].add(seat, tier)
             self._mark(pair)
 
+    def miss(self, instruments: Sequence[Instrument]) -> None:
+        """Stand-ins for what `join` left out as not listed: seated once the venue lists it."""
+        for of in instruments:
+            assert of.trading is Trading.UNLISTED, f"{of.pair} is listed"
+            self.unlisted[of.venue, of.pair] = of
+
+    def known(self, venue: str, part: Part) -> list[Instrument]:
+        """All that can be asked about there: what is listed, and what stands in for the rest."""
+        return [
+            of
+            for (name, pair), of in {**self.unlisted, **self.listed}.items()
+            if name == venue and pair.part is part
+        ]
+
     def leave_out(self, venue: VenueId, pair: Pair, reason: str) -> None:
         """Name a venue that has no book of `pair` here, and why."""
         self.books[group_of(pair)].remove(venue, reason)
@@ -120,16 +137,20 @@ class Market:
         seat.shut = self._shut.get(instrument.venue, "")
         self._seats[instrument.key] = seat
         self.listed[instrument.venue, instrument.pair] = instrument
+        self.unlisted.pop((instrument.venue, instrument.pair), None)
         self._by_pair.setdefault(instrument.pair, {})[instrument.venue] = instrument
         book = self.books[group_of(instrument.pair)]
         fees = self._own_fees.get((instrument.venue, instrument.pair))
         book.add(seat, fees or self._fees[instrument.venue, instrument.part])
         self._mark(instrument.pair)
+        for hear in self.on_listed:
+            hear(instrument)
         return seat
 
     def _seat_of(self, instrument: Instrument) -> Seat:
-        seat = self._seats[instrument.key]
-        return seat if seat.instrument is instrument else self._sit(instrument)
+        """Its place; a new one where its rules are new, or it was not listed before."""
+        seat = self._seats.get(instrument.key)
+        return seat if seat and seat.instrument is instrument else self._sit(instrument)
 
     def seats(self) -> Sequence[Seat]:
         """Every venue's place in every book."""

@@ -114,6 +114,9 @@ class DeskCore:
         self._budget = OrderBudget(self.codec.limits, clock, shared, limits_factor)
         self._request = clock() // 1_000  # sockets' nonces and request ids: they rise too
         self._frame_cost = 0  # what an order takes of a socket's frames, as the last one did
+        # By the venue's symbol, as listed now; codecs and sockets read it as it changes.
+        self._known: dict[str, Instrument] = {}
+        self._rates_now = asyncio.Event()  # something is listed whose fees we do not know
         self._sink: DeskSink | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running = False

@@ -17,7 +17,7 @@ from hean_router.domain.desk import (
 )
 from hean_router.domain.errors import VenueError
 from hean_router.domain.feed import Notice, NoticeKind
-from hean_router.domain.instrument import Instrument
+from hean_router.domain.instrument import Instrument, Trading
 from hean_router.domain.order import (
     Approved,
     Balance,
@@ -157,7 +157,10 @@ class NativeDesk(DeskAsks):
             (
                 line.current
                 for line in self._lines
-                if line.takes_orders and line.current is not None and line.current.open
+                if line.takes_orders
+                and line.current is not None
+                and line.current.open
+                and line.current.socket.names(instrument)
             ),
             None,
         )
@@ -299,13 +302,15 @@ class NativeDesk(DeskAsks):
 
     async def run(self, instruments: Sequence[Instrument], sink: DeskSink) -> None:
         self._sink, self._loop = sink, asyncio.get_running_loop()
+        self._known.clear()
+        self._known.update(by_symbol(instruments))
         failures = 0
         while True:
             began_ns = self._clock()
             try:
                 self._broken.clear()
                 self._running = True
-                await self._live(instruments)
+                await self._live()
             except _KeyRefused:
                 self._stand()
                 await asyncio.Event().wait()  # nothing but another key helps
@@ -320,8 +325,14 @@ class NativeDesk(DeskAsks):
             bound_s = min(RESTART_MAX_S, 2.0 ** min(failures, 10))
             await asyncio.sleep(bound_s * (0.5 + self._rng.random() / 2))
 
-    async def _live(self, instruments: Sequence[Instrument]) -> None:
-        self.codec = self._orders_of(self._credentials, by_symbol(instruments))
+    def relist(self, instrument: Instrument) -> None:
+        old = self._known.get(instrument.symbol)
+        self._known[instrument.symbol] = instrument
+        if old is not None and old.trading is Trading.UNLISTED is not instrument.trading:
+            self._rates_now.set()
+
+    async def _live(self) -> None:
+        self.codec = self._orders_of(self._credentials, self._known)
         self._lane.reserve()
         await self._check_key()
         self._lines = [
@@ -337,7 +348,7 @@ class NativeDesk(DeskAsks):
             if socket.url(self._http.hosts)
         ]
         self._stand()
-        work = [self._keep_clock(), self._keep_rates(instruments), self._watch()]
+        work = [self._keep_clock(), self._keep_rates(), self._watch()]
         work.append(self._keep_dead_man())
         # No TaskGroup: one that fails just when it is cancelled from outside forgets the latter.
         tasks = [asyncio.create_task(each) for each in (*work, *(x.run() for x in self._lines))]
@@ -400,23 +411,33 @@ class NativeDesk(DeskAsks):
         else:
             self._key_why = ""
 
-    async def _keep_rates(self, instruments: Sequence[Instrument]) -> None:
-        """Fee rates now and hourly; then too whether the key still may what it may."""
+    async def _keep_rates(self) -> None:
+        """Fee rates now, hourly, and of what is listed anew; then too whether the key still may.
+
+        A pair that is not listed has no rate, and asking for it may cost us the others'.
+        """
         asked = False
         while True:
-            wait_s = RATES_EVERY_S
             try:
                 if asked:
                     self._judge(await self._permissions())
                     self._stand()
-                ask = self.codec.fees(instruments)
-                fees = await self._http.ask(self._part, ask, ASK_S, self._signing())
-                self._tell(FeesSeen(dict(fees)))
+                self._rates_now.clear()
+                listed = [of for of in self._known.values() if of.trading is not Trading.UNLISTED]
+                if listed:
+                    ask = self.codec.fees(listed)
+                    fees = await self._http.ask(self._part, ask, ASK_S, self._signing())
+                    self._tell(FeesSeen(dict(fees)))
                 asked = True
             except VenueError as fault:
                 self._tell(AskFailed(what="fees", why=self._clean(str(fault))))
-                wait_s = RATES_AGAIN_S
-            await asyncio.sleep(wait_s)
+                await asyncio.sleep(RATES_AGAIN_S)
+                continue
+            try:
+                async with asyncio.timeout(RATES_EVERY_S):
+                    await self._rates_now.wait()
+            except TimeoutError:
+                continue
 
     async def _keep_dead_man(self) -> None:
         """Ask again and again to end our orders should we not ask again in time.
@@ -521,8 +542,8 @@ class NativeDesk(DeskAsks):
                 case LoggedIn(ready=True):
                     line.stood(conn)
                     self._stand(fresh=line.tells_events)
-                case Missed(why=why):
-                    self._missed(line, why)
+                case Missed(why=why, lie=lie):
+                    self._missed(line, why, lie=lie)
                 case Notice(kind=NoticeKind.CLOSING):
                     conn.leaving.set()
                 case Notice():
@@ -530,10 +551,10 @@ class NativeDesk(DeskAsks):
                 case LoggedIn() | LoginFailed():
                     pass  # the connection sees to it
 
-    def _missed(self, line: SocketLine, why: str) -> None:
+    def _missed(self, line: SocketLine, why: str, *, lie: bool = False) -> None:
         """Something may have been lost, though the connection stands."""
         if line.tells_events:
-            self._tell(StreamLost(self._clean(why)))
+            self._tell(StreamLost(self._clean(why), lie=lie))
             self._stand(fresh=True)
 
 

@@ -176,6 +176,9 @@ class PaperDesk:
 
         self._after(answer)
 
+    def relist(self, instrument: Instrument) -> None:
+        """The market knows."""
+
     async def run(self, instruments: Sequence[Instrument], sink: DeskSink) -> None:
         self._sink = sink
         self._market.on_trade.append(self._printed)

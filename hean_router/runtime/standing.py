@@ -1,11 +1,13 @@
 """How a running router stands: for what is shut, what it is, why, since when, what lifts it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from hean_router.audit import Watch
+from hean_router.domain.instrument import Pair, VenueId
 from hean_router.engine import Engine
 from hean_router.gate import Gate
 from hean_router.oms import ChildStatus
@@ -16,6 +18,7 @@ BY_RESET = "a person, once the cause is known: POST /v1/risk/reset"
 BY_DISK = "by itself, once the state folder takes rows again"
 BY_VENUE = "by itself, once the venue has answered and agrees with us"
 BY_BOOK = "by itself, once the book is whole again"
+BY_LIST = "by itself, once the venue lists it again"
 EVERYWHERE = "everywhere"
 
 
@@ -87,7 +90,7 @@ class ShutLine(Struct, frozen=True, kw_only=True):
 
 def shut(trading: Running) -> list[ShutLine]:
     """Everything that keeps orders back now; what is wide first."""
-    found = [*_process(trading), *_gate(trading), *_books(trading)]
+    found = [*_process(trading), *_gate(trading), *_books(trading), *_unlisted(trading)]
     return sorted(found, key=lambda one: (one.where != EVERYWHERE, one.what, one.where))
 
 
@@ -154,6 +157,24 @@ def _books(trading: Running) -> Iterator[ShutLine]:
                 why=f"{seat.state.value}: {seat.reason}",
                 since_ns=seat.since_ns,
                 lifted_by=BY_BOOK,
+            )
+
+
+def _unlisted(trading: Running) -> Iterator[ShutLine]:
+    """Pairs that a venue does not list, where orders of ours rest there all the same."""
+    missing = trading.market.unlisted
+    live = Counter(
+        (VenueId(child.venue), Pair.parse(child.symbol))
+        for child in trading.engine.core.oms.live.values()
+    )
+    for (venue, pair), count in sorted(live.items()):
+        if (venue, pair) in missing:
+            yield ShutLine(
+                what="book",
+                where=f"{venue} {pair}",
+                why=f"not listed: {count} live orders of ours are there",
+                since_ns=0,
+                lifted_by=BY_LIST,
             )
 
 

@@ -482,13 +482,7 @@ class Trading:
                 assert command.instrument is not None, "trades are of an instrument"
                 desk.ask_fills(command.instrument, command.since_ns)
             case "open":
-                desk.ask_open(
-                    [
-                        of
-                        for (venue, pair), of in self.market.listed.items()
-                        if venue == command.venue and pair.part is Part.SPOT
-                    ]
-                )
+                desk.ask_open(self.market.known(command.venue, Part.SPOT))
             case "balances":
                 desk.ask_balances()
             case other:

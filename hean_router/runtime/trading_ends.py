@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from hean_router.domain.desk import Budget
-from hean_router.domain.instrument import Instrument, Pair
+from hean_router.domain.instrument import Instrument, Pair, VenueId
 from hean_router.domain.record import Row
 from hean_router.runtime.market import Market
 from hean_router.venue.gateway import OrderDesk
@@ -28,6 +28,10 @@ class MarketWorld:
     def instruments(self, pair: Pair) -> Mapping[str, Instrument]:
         """How each venue lists `pair`."""
         return self._market.listing(pair)
+
+    def unlisted(self, venue: str, pair: Pair) -> Instrument | None:
+        """What stands in for a pair that the venue's list does not have."""
+        return self._market.unlisted.get((VenueId(venue), pair))
 
     def budget(self, venue: str, account: str, instrument: Instrument) -> Budget:
         """How many orders could leave at once."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from random import Random
 from socket import AF_INET
@@ -13,10 +13,11 @@ from msgspec import Struct
 from hean_router.book import BookState
 from hean_router.domain.errors import Unreachable, VenueError
 from hean_router.domain.feed import Notice, NoticeKind
-from hean_router.domain.instrument import Instrument, Part, Trading, VenueId
+from hean_router.domain.instrument import Instrument, Pair, Part, Trading, VenueId
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.http import Http
 from hean_router.runtime.listener import Listener
+from hean_router.runtime.listing_watch import ListingWatch
 from hean_router.runtime.sockets import FeedSocket
 from hean_router.telemetry import BookReading, FeedReading, Timing
 from hean_router.venue import (
@@ -27,7 +28,9 @@ from hean_router.venue import (
     Policy,
     SessionCounts,
     SessionEvent,
+    StateChanged,
     by_symbol,
+    gone,
 )
 from hean_router.venue.gateway import EventSink
 
@@ -43,6 +46,7 @@ ROTATE_EARLY_NS = 300 * SECOND
 HAND_OVER_NS = 30 * SECOND  # at most this long do two connections run side by side
 DOUBT_NS = 60 * SECOND  # between two questions about a halt that stands
 AGAIN_NS = 10 * SECOND  # between two tries to change; between two looks at the rules
+OFF_LIST = "not listed any more"
 
 
 class FeedCounts(Struct):
@@ -80,6 +84,7 @@ class VenueFeed:
         self.connector, self.http = connector, http
         self.counts = FeedCounts()
         self.lines: list[Line] = []
+        self.watch = ListingWatch(self)
         self.fault: VenueError | None = None
         self._clock, self._rng, self._policy = clock, rng, policy
         self._tell = tell or (lambda text: log.warning("%s", text))
@@ -92,9 +97,14 @@ class VenueFeed:
         return await self.http.ask(self.part, self.connector.instruments(self.part))
 
     async def run(self, instruments: Sequence[Instrument], sink: EventSink) -> None:
-        self.lines = [Line(self, group, sink) for group in self._groups(instruments)]
+        """Those that are not listed are waited for, over a connection of their own."""
+        listed = [one for one in instruments if one.trading is not Trading.UNLISTED]
+        unlisted = [one for one in instruments if one.trading is Trading.UNLISTED]
+        groups = [*self._groups(listed), *self._groups(unlisted)]
+        self.lines = [Line(self, group, sink) for group in groups]
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self.watch.run())
                 for line in self.lines:
                     group.create_task(line.run())
         finally:
@@ -111,7 +121,7 @@ class VenueFeed:
     @property
     def connected(self) -> bool:
         """Whether every line has a socket that stands."""
-        return bool(self.lines) and all(line.connected for line in self.lines)
+        return bool(self.lines) and all(line.connected or line.idle for line in self.lines)
 
     @property
     def trouble(self) -> str:
@@ -126,7 +136,11 @@ class VenueFeed:
         for line in self.lines:
             for session in line.pair.sessions:
                 totals.add(session.counts)
-            books += [self._book_reading(line.pair, i) for i in line.instruments]
+            books += [
+                self._book_reading(line.pair, each)
+                for each in line.instruments
+                if each.trading is not Trading.UNLISTED or each.key in self._book_totals
+            ]
         counts = self.counts
         return FeedReading(
             venue=self.id,
@@ -171,7 +185,8 @@ class VenueFeed:
     # -------------------------------------------------------------------- for its lines
 
     def session(self, instruments: Sequence[Instrument]) -> FeedSession:
-        """A session with a codec of its own."""
+        """A session with a codec of its own, for what is listed: nothing else has a book."""
+        instruments = [one for one in instruments if one.trading is not Trading.UNLISTED]
         codec = self.connector.feed(self.part, by_symbol(instruments))
         return FeedSession(self.connector.spec, codec, instruments, self._rng, self._policy)
 
@@ -215,6 +230,11 @@ class VenueFeed:
         """Full jitter: anything below `bound_ns`."""
         return self._rng.randrange(max(1, bound_ns))
 
+    def failed_at(self, fault: Exception) -> None:
+        """A bug of ours beside the lines."""
+        self.counts.faults += 1
+        log.error("%s: a fault of our own", self.id, exc_info=fault)
+
     def tell(self, text: str) -> None:
         """Say what failed."""
         self._tell(f"{self.id} {self.part}: {text}")
@@ -234,6 +254,7 @@ class Line:
         self._asking: asyncio.Task[None] | None = None  # for rules, or for how halts stand
         self._ask_after_ns = self._doubt_at_ns = 0
         # By notice, so that a notice must take it back; None = the venue itself.
+        self._listed_anew = asyncio.Event()
         self._halted: dict[tuple[VenueId, str] | None, Instrument | None] = {}
         self._doubted: set[tuple[VenueId, str] | None] = set()  # from before this connection
         self._told_of_venue = 0  # times that a stream has told how the whole venue stands
@@ -265,6 +286,7 @@ class Line:
         feed, failures = self.feed, 0
         try:
             while True:
+                await self._something_to_carry()
                 stood_ns = await self._carry_once()
                 failures = 0 if stood_ns > STEADY_NS else failures
                 bound_ns = min(RETRY_MAX_NS, RETRY_NS << min(failures, 10))
@@ -274,6 +296,25 @@ class Line:
             if self._asking is not None:
                 self._asking.cancel()
                 await asyncio.wait({self._asking})
+
+    @property
+    def idle(self) -> bool:
+        """Whether the venue lists nothing of what it is for."""
+        return all(one.trading is Trading.UNLISTED for one in self.instruments)
+
+    async def _something_to_carry(self) -> None:
+        """Wait until there is; take up how things are listed now."""
+        while True:
+            self._take_up()
+            if not self.idle:
+                return
+            self._listed_anew.clear()
+            await self._listed_anew.wait()
+
+    def _take_up(self) -> None:
+        if self._renewed is not None:
+            self.instruments, self._renewed = self._renewed, None
+            self._tell_unlisted()
 
     async def _carry_once(self) -> int:
         """Carry, whatever happens; how long the last connection stood, ns."""
@@ -353,8 +394,8 @@ class Line:
         await feed.turn()
         # Whatever the last connection missed, stalled or half open, this one is not told either.
         self._doubted = set(self._halted)
-        if not self._running and self._renewed is not None:
-            self.instruments, self._renewed = self._renewed, None
+        if not self._running:
+            self._take_up()
         feed.counts.connects += 1
         session = feed.session(self.instruments)
         self.pair.add(session)
@@ -452,6 +493,8 @@ class Line:
         if notice.kind is NoticeKind.HALTED:
             self._halted[key] = about
             self._doubted.discard(key)
+            if about is not None:
+                self.feed.watch.soon()  # it may be for good
         elif notice.kind is NoticeKind.RESUMED:
             self._halted.pop(key, None)
             self._doubted.discard(key)
@@ -483,17 +526,75 @@ class Line:
 
     async def _look_at_rules(self, about: Instrument) -> None:
         """Take the venue's present rules for our instruments; what it no longer lists is halted."""
-        listed = {instrument.symbol: instrument for instrument in await self.feed.instruments()}
+        listed = {instrument.pair: instrument for instrument in await self.feed.instruments()}
         renewed = [
-            old if _same(old, new := listed.get(old.symbol) or _halted(old)) else new
+            old if _same(old, new := listed.get(old.pair) or gone(old)) else new
             for old in self.instruments
         ]
         changed = [new for new in renewed if new not in self.instruments]
         if changed:
             self.feed.tell(f"rules have changed: {', '.join(str(one.pair) for one in changed)}")
             self._renewed = renewed
+            for old, new in zip(self.instruments, renewed, strict=True):
+                if old is not new and Trading.UNLISTED in {old.trading, new.trading}:
+                    self._tell_listing(new)
         else:
             self.feed.tell(f"{about.pair}: a frame did not fit rules that have not changed")
+
+    def listed(self, now: Mapping[Pair, Instrument], sure: Collection[Pair]) -> bool:
+        """Heed the venue's present list; whether anything has come, gone, opened or shut.
+
+        `sure` is missing in it for sure; of what else is missing only what takes no orders anyway
+        is gone.  What a stream has told to be halted is opened by a stream.
+        """
+        if self._renewed is not None:
+            return True  # it is being changed already
+        renewed = [self._as_listed(old, now.get(old.pair), sure) for old in self.instruments]
+        changed = [new for new in renewed if new not in self.instruments]
+        if not changed:
+            return False
+        told = ", ".join(f"{one.pair} ({one.trading.value})" for one in changed)
+        self.feed.tell(f"the list has changed: {told}")
+        self._renewed = renewed
+        self._listed_anew.set()
+        for one in changed:
+            self._tell_listing(one)
+        return True
+
+    def _as_listed(
+        self, old: Instrument, new: Instrument | None, sure: Collection[Pair]
+    ) -> Instrument:
+        halted = old.key in self._halted
+        if new is None:
+            return gone(old) if halted or old.pair in sure else old
+        if new.trading is old.trading or (halted and old.trading is Trading.OPEN):
+            return old
+        return new
+
+    def _tell_listing(self, one: Instrument) -> None:
+        """Its place in the consolidated book is shut at once, and opened with what is told next."""
+        if one.trading is Trading.UNLISTED:
+            notice = Notice(NoticeKind.HALTED, OFF_LIST, one)
+            self._halted[one.key] = one
+        elif one.trading is Trading.OPEN and one.key in self._halted:
+            notice = Notice(NoticeKind.RESUMED, "listed as open", one)
+            self._halted.pop(one.key)
+            self._doubted.discard(one.key)
+        else:
+            return
+        self._sink([notice], self.feed.now_ns())
+
+    def _tell_unlisted(self) -> None:
+        """What has just left the list has no book any more, and has had one."""
+        now_ns = self.feed.now_ns()
+        lost = BookState.LOST
+        events = [
+            StateChanged(one, lost, lost, OFF_LIST, now_ns)
+            for one in self.instruments
+            if one.trading is Trading.UNLISTED and one.key in self._halted
+        ]
+        if events:
+            self._sink(events, now_ns)
 
     async def _look_at_halts(self) -> None:
         """Ask how halts stand: while there was no connection nobody told that they are over."""
@@ -556,7 +657,3 @@ def _same(old: Instrument, new: Instrument) -> bool:
     return all(
         getattr(old, one.name) == getattr(new, one.name) for one in fields(Instrument) if one.init
     )
-
-
-def _halted(old: Instrument) -> Instrument:
-    return replace(old, trading=Trading.HALTED)

@@ -19,6 +19,7 @@ from hean_router.venue.feed_events import (
 from hean_router.venue.feed_pair import FeedPair
 from hean_router.venue.feed_session import FeedSession, by_symbol
 from hean_router.venue.limiter import Limiter
+from hean_router.venue.unlisted import gone, stand_in
 
 __all__ = [
     "Answer",
@@ -45,4 +46,6 @@ __all__ = [
     "SessionEvent",
     "StateChanged",
     "by_symbol",
+    "gone",
+    "stand_in",
 ]

@@ -99,5 +99,7 @@ class Connector(Struct, frozen=True, kw_only=True):
     # The book that a recorded REST answer (raw, url) holds; the capture has no Ask to resume.
     # Where an answer does not name its symbol, the mapping holds the only candidate.
     book_in: Callable[[bytes, str, Mapping[str, Instrument]], Snapshot | None]
+    # A pair's other spellings in answers about orders, for one that is not listed now.
+    aliases: Callable[[Pair], tuple[str, ...]] = lambda _pair: ()
     # Orders on spot, for one account; None where a venue is only looked at.
     orders: Callable[[Credentials, Mapping[str, Instrument]], OrderCodec] | None = None

@@ -98,6 +98,10 @@ class OrderDesk(Protocol):
         """How far apart questions about one order are to be, at least: 0 where they are cheap."""
         ...
 
+    def relist(self, instrument: Instrument) -> None:
+        """How the venue lists a pair now: rules anew, on the list again, or off it."""
+        ...
+
     async def run(self, instruments: Sequence[Instrument], sink: DeskSink) -> None:
         """Stay connected and tell `sink`, until cancelled."""
         ...

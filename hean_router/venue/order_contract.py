@@ -73,6 +73,10 @@ class OrderSocket:
         """Cancel one order, by our key (or the venue's id where the key will not do)."""
         raise NotImplementedError
 
+    def names(self, instrument: Instrument) -> bool:
+        """Whether a cancel on `instrument` can be said here; where not, REST has to do."""
+        return True
+
     def ping(self, stamp: Stamp) -> Frame | None:
         """A frame that the venue answers."""
         return None

@@ -25,6 +25,9 @@ class Nowhere:
     def instruments(self, pair):
         return {venue: listing(venue, pair) for venue in sorted(self.listed[pair])}
 
+    def unlisted(self, venue, pair):
+        return None
+
     def budget(self, venue, account, instrument):
         return Budget(1)
 

@@ -160,6 +160,9 @@ class World:
     def instruments(self, pair):
         return {name: place.of for name, place in self.places.items()} if pair is BTC else {}
 
+    def unlisted(self, venue, pair):
+        return None
+
     def budget(self, venue, account, instrument):
         return Budget(1_000)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hean_router.app import Router, Target, announced
 from hean_router.book import BookState
 from hean_router.config import Settings
-from hean_router.domain.instrument import Pair
+from hean_router.domain.instrument import Pair, Trading
 from hean_router.sim import server
 from hean_router.sim.contract import Options
 from hean_router.sim.exchange import Exchange, Side
@@ -71,6 +71,8 @@ class Town:
         for feed in self.router.feeds:
             for line in feed.lines:
                 for instrument in line.instruments:
+                    if instrument.trading is Trading.UNLISTED:
+                        continue
                     session = line.pair.leader(instrument)
                     assert session is not None, f"nobody leads {instrument.pair}"
                     book = session.book(instrument)
