@@ -77,9 +77,13 @@ class Told(Struct, frozen=True):
 
 
 class StreamLost(Struct, frozen=True):
-    """Private messages may have been missed: everything must be asked for anew."""
+    """Private messages may have been missed: everything must be asked for anew.
+
+    `lie`: one was whole and said what cannot be; a person should hear of it.
+    """
 
     why: str
+    lie: bool = False
 
 
 class OrderSeen(Struct, frozen=True, kw_only=True):

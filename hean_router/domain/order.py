@@ -189,9 +189,13 @@ class Reply(Struct, frozen=True):
 
 
 class Missed(Struct, frozen=True):
-    """A private stream has lost messages: everything must be asked for anew."""
+    """A private stream has lost messages: everything must be asked for anew.
+
+    `lie`: one was whole and said what cannot be, and is taken as not said.
+    """
 
     why: str
+    lie: bool = False
 
 
 OrderEvent: TypeAlias = (

@@ -7,6 +7,10 @@
 from decimal import Decimal
 
 
+class BelowZero(ValueError):
+    """A price or a quantity with a minus sign: a message that is whole, and that lies."""
+
+
 class TooFine(ValueError):
     """A number has more decimals than its scale: the rules we hold are out of date."""
 
@@ -15,7 +19,8 @@ def to_scaled(text: str, decimals: int) -> int:
     """Count of 10**-`decimals` in plain decimal `text`; exact.
 
     Signs, exponents, blanks and a bare dot raise `ValueError`: no venue sends them for a price or
-    a quantity.  Non-zero digits beyond `decimals` raise `TooFine`.
+    a quantity; `BelowZero` what would be one but for its minus.  Non-zero digits beyond `decimals`
+    raise `TooFine`.
 
     >>> to_scaled("1.5", 0)
     Traceback (most recent call last):
@@ -25,6 +30,9 @@ def to_scaled(text: str, decimals: int) -> int:
     digits = whole + part
     # Both are asked: other alphabets have decimal digits too.
     if not (whole and (part or not dot) and digits.isdecimal() and digits.isascii()):
+        bare = text[1:].replace(".", "", 1)
+        if text[:1] == "-" and bare.isdecimal() and bare.isascii():
+            raise BelowZero(f"{text[:40]} is below zero")
         raise ValueError(f"not a plain decimal: {text[:40]!r}")
     missing = decimals - len(part)
     if missing >= 0:

@@ -1,6 +1,6 @@
 """The state that one engine has, and the only way to change it: `write` a row."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -119,6 +119,7 @@ class Core:
         self.denied: dict[str, set[tuple[str, str]]] = {}  # parent -> venue, code: told of once
         # Where something does not add up, until a person resets risk: nothing is planned there.
         self.gated: dict[tuple[str, str], str] = {}
+        self.on_row: list[Callable[[Row], None]] = []  # told of each as it is written
         # When the rows that a repair could not keep began; None once a person has reset trading.
         self.gap_ns: int | None = None
         self.ending = ""  # why nothing is planned any more
@@ -137,6 +138,8 @@ class Core:
         self.oms.apply(row)  # what this refuses has changed nothing, and is no row
         self.rows.append(row)
         self._fold(row)
+        for hear in self.on_row:
+            hear(row)
 
     def take(self, row: Row) -> None:
         """Take a row into the state; the only thing that changes it."""

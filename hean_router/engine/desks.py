@@ -286,6 +286,7 @@ class Desks:
         found = self.holdings.differences(venue, account, event)
         if not found:
             health.doubted_ns = None
+            self.holdings.words.agreed(venue, account, event.asked_ns)
         elif health.doubted_ns is None:
             health.doubted_ns = event.asked_ns
             self._shut(venue, account, f"in doubt: {told(found)}")

@@ -17,9 +17,10 @@ from hean_router.domain.desk import (
     Told,
 )
 from hean_router.domain.instrument import Pair, VenueId
-from hean_router.domain.order import Fill, OrderReport, OrderState
+from hean_router.domain.order import Balance, Fill, OrderReport, OrderState
 from hean_router.domain.record import Filled, ForeignOrder, Incident
 from hean_router.domain.venue import Fees
+from hean_router.engine.claims import Counts
 from hean_router.engine.command import AskDesk, CancelOrder
 from hean_router.engine.conduct import Conduct
 from hean_router.engine.core import Core
@@ -29,6 +30,7 @@ from hean_router.engine.strays import Strays
 from hean_router.oms import Child, Question, Resolver, claims, intake
 
 TOLD_MAX = 1_000  # impossible trades that are told of once each
+LIES_EVERY_NS = 3_600_000_000_000
 
 
 class Hearing:
@@ -37,6 +39,9 @@ class Hearing:
     def __init__(self, core: Core, conduct: Conduct, desks: Desks, resolver: Resolver) -> None:
         self.core, self.conduct, self.desks, self.resolver = core, conduct, desks, resolver
         self._impossible: set[tuple[str, str, str, str]] = set()
+        self._lies_ns: dict[tuple[str, str], int] = {}
+        self.counts = Counts(core)
+        core.on_row.append(self.counts.booked)
         self.strays = Strays(core)
         resolver.fees = self._fees_of
 
@@ -55,7 +60,11 @@ class Hearing:
             case FeesSeen() | PermissionsSeen() | Sent():
                 return  # the shell's
             case StreamLost():
+                if event.lie:
+                    self._lie(venue, account, event.why)
                 self.desks.lost(venue, account, event)
+            case Told(event=Balance() as word):
+                self.desks.holdings.words.said(venue, account, word)
             case _ if self.strays.about_one(event):
                 return
             case _:
@@ -70,6 +79,8 @@ class Hearing:
         for row in self.resolver.saw(venue, account, event, core.now_ns):
             core.write(row)
         self.claim()
+        if isinstance(event, Told) and isinstance(event.event, OrderReport):
+            self.counts.said(venue, account, event.event)
         if len(core.rows) > before:
             health.active_ns = core.now_ns
         if vanished is not None and not vanished.is_live and well:
@@ -122,6 +133,23 @@ class Hearing:
             )
             self.core.gated.setdefault((venue, account), f"impossible_trade: {text}")
         return structs.replace(event, fills=good) if isinstance(event, FillsSeen) else None
+
+    def _lie(self, venue: str, account: str, why: str) -> None:
+        """A message that was whole said what cannot be: told, once an hour for an account."""
+        told_ns = self._lies_ns.get((venue, account))
+        if told_ns is not None and self.core.now_ns < told_ns + LIES_EVERY_NS:
+            return
+        self._lies_ns[venue, account] = self.core.now_ns
+        self.core.write(
+            Incident(
+                at_ns=self.core.now_ns,
+                what="impossible_message",
+                text=f"the stream told {why}: not booked; everything is asked for anew",
+                venue=venue,
+                account=account,
+                subject=venue,
+            )
+        )
 
     def claim(self) -> None:
         """Book trades of nobody's again for the orders that they turned out to be of."""

@@ -7,6 +7,7 @@ from hean_router.book.sweep import EXACT
 from hean_router.domain.desk import BalancesSeen
 from hean_router.domain.record import BalanceBreak, BalancesSet, Incident
 from hean_router.domain.scale import plain
+from hean_router.engine.claims import Words
 from hean_router.engine.core import Core
 
 ZERO = Decimal(0)
@@ -16,7 +17,8 @@ class Holdings:
     """Compares where it is quiet: nothing under way can explain a difference then."""
 
     def __init__(self, core: Core) -> None:
-        self.core = core
+        self.core, self.words = core, Words(core)
+        core.on_row.append(self.words.booked)
 
     def quiet(self, venue: str, account: str, asked_ns: int) -> bool:
         """Whether nothing of ours moved there for a while before `asked_ns`, nor is out."""

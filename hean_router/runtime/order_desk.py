@@ -542,8 +542,8 @@ class NativeDesk(DeskAsks):
                 case LoggedIn(ready=True):
                     line.stood(conn)
                     self._stand(fresh=line.tells_events)
-                case Missed(why=why):
-                    self._missed(line, why)
+                case Missed(why=why, lie=lie):
+                    self._missed(line, why, lie=lie)
                 case Notice(kind=NoticeKind.CLOSING):
                     conn.leaving.set()
                 case Notice():
@@ -551,10 +551,10 @@ class NativeDesk(DeskAsks):
                 case LoggedIn() | LoginFailed():
                     pass  # the connection sees to it
 
-    def _missed(self, line: SocketLine, why: str) -> None:
+    def _missed(self, line: SocketLine, why: str, *, lie: bool = False) -> None:
         """Something may have been lost, though the connection stands."""
         if line.tells_events:
-            self._tell(StreamLost(self._clean(why)))
+            self._tell(StreamLost(self._clean(why), lie=lie))
             self._stand(fresh=True)
 
 

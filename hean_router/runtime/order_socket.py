@@ -11,7 +11,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 
 from hean_router.domain.errors import MalformedFrame, Unreachable
-from hean_router.domain.order import LoggedIn, LoginFailed, OrderEvent, Stamp
+from hean_router.domain.order import LoggedIn, LoginFailed, Missed, OrderEvent, Stamp
+from hean_router.domain.scale import BelowZero
 from hean_router.domain.venue import RateLimit
 from hean_router.runtime.clock import Clock
 from hean_router.runtime.http import NO_NETWORK, Http
@@ -127,6 +128,9 @@ class OrderConnection:
                 self._heard_ns, self._asked_ns = self._clock(), 0
                 try:
                     events = list(decode(data))
+                except BelowZero as fault:
+                    self._hear(self, (Missed(f"what cannot be: {fault}", lie=True),), "")
+                    continue
                 except _UNREADABLE as fault:
                     # What it said is lost: it may have been a fill.
                     self._hear(self, (), f"an unreadable frame ({type(fault).__name__})")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hean_router.domain.scale import (
+    BelowZero,
     TooFine,
     ceil_to,
     decimals_of,
@@ -48,7 +49,10 @@ def test_a_finer_scale_holds_the_same_number(value, decimals, more):
         ("", 2, ValueError),
         (".5", 2, ValueError),  # no venue writes it; one that does has changed its protocol
         ("5.", 2, ValueError),
-        ("-1", 2, ValueError),  # a negative price or quantity is damage
+        ("-1", 2, BelowZero),  # a negative price or quantity is damage
+        ("-1.5", 2, BelowZero),
+        ("-1.5.", 2, ValueError),
+        ("-", 2, ValueError),
         ("+1", 2, ValueError),
         ("1e5", 2, ValueError),
         ("1_000", 2, ValueError),  # int() alone would take it

@@ -1,0 +1,146 @@
+"""What a stream says against what was traded: lies are told once, old news never."""
+
+from decimal import Decimal
+
+import pytest
+
+from hean_router.domain.desk import BalancesSeen, StreamLost, Told
+from hean_router.domain.instrument import Side
+from hean_router.domain.order import Balance, Fill, OrderReport, OrderState
+from hean_router.domain.record import Filled
+from tests.engine.bench import SECOND, listing
+from tests.engine.test_engine_reconciling import (
+    KEY,
+    acked,
+    incidents,
+    of_type,
+    past_order,
+    standing,
+)
+
+D = Decimal
+T = 1_010 * SECOND
+
+
+def fill(trade, qty, sent_ns=T):
+    return Told(
+        Fill(
+            instrument=listing("a"),
+            key=KEY,
+            venue_order_id="v1",
+            trade_id=trade,
+            side=Side.BUY,
+            px=990,
+            qty=qty,
+            fee=D(0),
+            fee_asset="USDT",
+            sent_ns=sent_ns,
+        )
+    )
+
+
+def report(cum, sent_ns=T):
+    return Told(
+        OrderReport(
+            instrument=listing("a"),
+            key=KEY,
+            venue_order_id="v1",
+            state=OrderState.OPEN,
+            cum_qty=cum,
+            qty=10_000,
+            side=Side.BUY,
+            sent_ns=sent_ns,
+        )
+    )
+
+
+LATER = T + 10 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("said", "lie"),
+    [
+        ([fill("t", 4_000), report(4_000), report(2_000)], True),  # half of what it was
+        ([fill("t", 4_000), report(4_000), report(2_000), report(1_000)], True),  # told once
+        ([report(4_000), report(2_000), fill("t", 4_000)], True),  # trades come after
+        ([fill("t", 4_000), report(4_000), report(0)], False),  # from before the trade, late
+        ([fill("t", 4_000), report(4_000), report(0, LATER)], True),  # ... but not this late
+        (
+            [fill("t", 3_000), fill("u", 2_000), report(5_000), report(3_000)],
+            False,  # said between two trades, in the same moment
+        ),
+        ([fill("t", 3_000), fill("u", 2_000), report(5_000), report(2_000)], False),  # or so
+        ([fill("t", 3_000), fill("u", 2_000), report(5_000), report(2_500)], True),
+        (
+            [fill("t", 3_000), fill("u", 2_000, LATER), report(5_000, LATER), report(3_000)],
+            False,  # from before the second, late
+        ),
+        (
+            [fill("t", 3_000), fill("u", 2_000, LATER), report(5_000, LATER), report(2_000)],
+            True,  # the first was long done
+        ),
+        ([report(4_000), report(2_000)], False),  # its trades are not known: nobody can tell
+        ([fill("t", 4_000), report(4_000), report(2_000, 0)], False),  # said without its time
+    ],
+)
+def test_a_count_that_falls_is_told_where_no_trades_add_up_to_it(said, lie):
+    bench = standing(*past_order(over=False), acked())
+    for event in said:
+        bench.told("a", event)
+    assert incidents(bench) == ([("quantity_fell", KEY)] if lie else [])
+    child = bench.engine.core.oms.children[KEY]
+    counts = [one.event for one in said if isinstance(one.event, OrderReport)]
+    most = max(listing("a").qty_decimal(one.cum_qty) for one in counts)
+    assert child.cum in {most, None}, "what is counted stays"
+
+
+def balances(bench, **totals):
+    ledger = bench.engine.core.ledger.balances()["a", "main"]
+    found = {**ledger, **totals}
+    return BalancesSeen(
+        balances=[Balance(asset=asset, total=total) for asset, total in found.items()],
+        asked_ns=bench.now_ns,
+    )
+
+
+def word(bench, asset, more, late_s=0):
+    """The stream's, at the present moment, or one from `late_s` ago."""
+    ours = bench.engine.core.ledger.balance("a", "main", asset)
+    return Told(Balance(asset=asset, total=ours + D(more), sent_ns=bench.now_ns - late_s * SECOND))
+
+
+@pytest.mark.parametrize(
+    ("asset", "more", "late_s", "lie"),
+    [
+        ("USDT", "0", 0, False),
+        ("USDT", "0.01", 0, True),  # nothing came
+        ("USDT", "-0.01", 0, True),  # nothing went
+        ("USDT", "0.01", 30, False),  # of before the venue agreed
+        ("BTC", "1000", 0, True),
+    ],
+)
+def test_a_balance_beyond_what_trades_explain_is_told_once_the_venue_was_asked(
+    asset, more, late_s, lie
+):
+    bench = standing(*past_order())
+    bench.wait(10)
+    bench.told("a", balances(bench))
+    bench.wait(10)
+    before = dict(bench.engine.core.ledger.balances()["a", "main"])
+    for _ in range(3):
+        bench.told("a", word(bench, asset, more, late_s))
+        bench.wait(5)
+        bench.told("a", balances(bench))
+    assert incidents(bench) == ([("impossible_balance", asset)] if lie else [])
+    assert bench.engine.core.ledger.balances()["a", "main"] == before, "never booked"
+
+
+def test_a_message_that_cannot_be_is_told_once_and_asked_about_each_time():
+    bench = standing(*past_order(over=False), acked())
+    for _ in range(5):
+        bench.told("a", StreamLost("what cannot be: -0.1 is below zero", lie=True))
+        assert bench.why("a")
+        bench.wait(1)
+    bench.told("a", StreamLost("an unreadable frame"))
+    assert incidents(bench) == [("impossible_message", "a")]
+    assert not of_type(bench, Filled)
