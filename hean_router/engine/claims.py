@@ -4,7 +4,7 @@ Nothing here is booked or believed; a word that no trade explains is told as an 
 Volatile: after a start there is nothing to hold a word against until new trades and balances came.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -118,8 +118,13 @@ class _Asset(Struct):
     start: Decimal
     came: Decimal = ZERO
     went: Decimal = ZERO
-    low: Decimal | None = None
-    high: Decimal | None = None
+    said: list[Decimal] = []  # lowest and highest; nothing where nothing was said
+    early: list[Decimal] = []  # the same, of about the moment of the agreement: before or after it
+
+    @property
+    def bounds(self) -> tuple[Decimal, Decimal]:
+        """Between which it must have been."""
+        return EXACT.subtract(self.start, self.went), EXACT.add(self.start, self.came)
 
 
 class Words:
@@ -135,24 +140,28 @@ class Words:
         self._since_ns: dict[tuple[str, str], int] = {}
         self._start: dict[tuple[str, str], dict[str, Decimal]] = {}
         self._assets: dict[tuple[str, str], dict[str, _Asset]] = {}
+        self._last: dict[tuple[str, str], dict[str, tuple[Decimal, Decimal]]] = {}
         self._told: set[tuple[str, str, str]] = set()
 
     def said(self, venue: str, account: str, word: Balance) -> None:
         """The stream has told a balance."""
         place = (venue, account)
         since_ns = self._since_ns.get(place)
-        offset_ns = self.core.desks[place].clock_offset_ns
-        if since_ns is None or word.sent_ns - offset_ns < since_ns + APART_NS:
-            return  # perhaps of before the agreement
+        sent_ns = word.sent_ns - self.core.desks[place].clock_offset_ns
+        if since_ns is None or sent_ns < since_ns - APART_NS:
+            return  # of before the agreement
         asset = self._of(place, word.asset)
-        asset.low = word.total if asset.low is None else min(asset.low, word.total)
-        asset.high = word.total if asset.high is None else max(asset.high, word.total)
+        if sent_ns >= since_ns + APART_NS:
+            asset.said = _ends(*asset.said, word.total)
+        elif place in self._last:
+            asset.early = _ends(*asset.early, word.total)
 
     def booked(self, row: Row) -> None:
         """A row was written: what it moves, or that balances were taken anew."""
         match row:
             case BalancesSet():
-                self._since_ns.pop((row.venue, row.account), None)
+                self._last.pop((row.venue, row.account), None)
+                self._begin((row.venue, row.account), row.at_ns, row.balances)
             case Filled() | FillUndone():
                 place = (row.venue, row.account)
                 if place not in self._since_ns:
@@ -169,11 +178,16 @@ class Words:
     def agreed(self, venue: str, account: str, asked_ns: int) -> None:
         """The venue, asked when nothing moved, has told what we have: judge, and begin anew."""
         place = (venue, account)
+        assets = self._assets.get(place, {})
+        for name, asset in assets.items():
+            self._judge(place, name, asset)
         if place in self._since_ns:
-            for name, asset in self._assets.get(place, {}).items():
-                self._judge(place, name, asset)
-        self._since_ns[place], self._assets[place] = asked_ns, {}
-        self._start[place] = dict(self.core.ledger.balances().get(place, {}))
+            self._last[place] = {name: asset.bounds for name, asset in assets.items()}
+        self._begin(place, asked_ns, self.core.ledger.balances().get(place, {}))
+
+    def _begin(self, place: tuple[str, str], at_ns: int, balances: Mapping[str, Decimal]) -> None:
+        self._since_ns[place], self._assets[place] = at_ns, {}
+        self._start[place] = dict(balances)
 
     def _of(self, place: tuple[str, str], asset: str) -> _Asset:
         assets = self._assets.setdefault(place, {})
@@ -191,10 +205,12 @@ class Words:
             asset.went = EXACT.subtract(asset.went, amount)
 
     def _judge(self, place: tuple[str, str], name: str, asset: _Asset) -> None:
-        if asset.low is None or asset.high is None:
-            return
-        low, high = EXACT.subtract(asset.start, asset.went), EXACT.add(asset.start, asset.came)
-        wrong = asset.low if asset.low < low else asset.high if asset.high > high else None
+        low, high = asset.bounds
+        wrong = next((one for one in asset.said if not low <= one <= high), None)
+        if wrong is None and asset.early:
+            before = self._last.get(place, {}).get(name, (asset.start, asset.start))
+            low, high = min(low, before[0]), max(high, before[1])
+            wrong = next((one for one in asset.early if not low <= one <= high), None)
         if wrong is None or (*place, name) in self._told:
             return
         self._told.add((*place, name))
@@ -211,3 +227,7 @@ class Words:
                 subject=name,
             )
         )
+
+
+def _ends(*amounts: Decimal) -> list[Decimal]:
+    return [min(amounts), max(amounts)]

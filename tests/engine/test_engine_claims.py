@@ -117,6 +117,13 @@ def word(bench, asset, more, late_s=0):
         ("USDT", "-0.01", 0, True),  # nothing went
         ("USDT", "0.01", 30, False),  # of before the venue agreed
         ("BTC", "1000", 0, True),
+        (
+            "BTC",
+            "1000",
+            9,
+            True,
+        ),  # of about the time when the venue agreed: neither before nor after
+        ("BTC", "0", 9, False),
     ],
 )
 def test_a_balance_beyond_what_trades_explain_is_told_once_the_venue_was_asked(
@@ -124,6 +131,8 @@ def test_a_balance_beyond_what_trades_explain_is_told_once_the_venue_was_asked(
 ):
     bench = standing(*past_order())
     bench.wait(10)
+    bench.told("a", balances(bench))
+    bench.wait(5)
     bench.told("a", balances(bench))
     bench.wait(10)
     before = dict(bench.engine.core.ledger.balances()["a", "main"])
