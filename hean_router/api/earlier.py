@@ -6,6 +6,7 @@ most: it may then be shorter than asked for, and says where to go on.
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from heapq import merge
 
@@ -14,13 +15,15 @@ from msgspec import Struct
 from hean_router.api.errors import ApiError
 from hean_router.api.office import Desk
 from hean_router.domain.errors import HeanError
+from hean_router.domain.parent import Status
 from hean_router.domain.record import Filled
 from hean_router.oms import Parent
 from hean_router.store.past import Archive, Names
 
 READ_MAX = 100  # orders that one page reads from the journal
 AT_ONCE = 100
-LOOKED_MAX = 5_000  # entries of its index that one page looks at
+LOOKED_MAX = 5_000  # entries of its index, and orders in memory, that one page looks at
+TURN = 250  # looked at, others have theirs
 _LAST = "~"  # after every name
 
 
@@ -69,6 +72,7 @@ async def parents(
     fits: Callable[[Parent], bool],
     symbol: str | None,
     strategy: str | None,
+    status: Status | None,
     *,
     cursor: str | None,
     since_ns: int | None,
@@ -76,12 +80,16 @@ async def parents(
 ) -> Page:
     """Orders of `account` that fit, the latest first, older than `cursor`.
 
-    `symbol` and `strategy` are as in `fits`: an order that differs is not even read.
+    `symbol`, `strategy` and `status` are as in `fits`: an order that differs is not even read, and
+    what goes on is in memory.
     """
+    over = status is None or status.is_final
     page: list[Parent] = []
     read = 0
     last: str | None = None
-    for looked, (name, one) in enumerate(_latest(desk, account, cursor or _LAST)):
+    for looked, (name, one) in enumerate(_latest(desk, account, cursor or _LAST, over)):
+        if looked % TURN == TURN - 1:
+            await asyncio.sleep(0)
         if since_ns is not None and one.at_ns < since_ns:
             return Page(page, None)
         if read >= READ_MAX or looked >= LOOKED_MAX:
@@ -101,15 +109,24 @@ async def parents(
     return Page(page, None)
 
 
-def _latest(desk: Desk, account: str, before: str) -> Iterator[tuple[str, Parent | Names]]:
-    """Names of an account's orders, the latest first; nobody else's is looked at."""
+def _latest(
+    desk: Desk, account: str, before: str, over: bool
+) -> Iterator[tuple[str, Parent | Names]]:
+    """Names of an account's orders, the latest first; nobody else's is looked at.
+
+    `over`: with those that have ended.
+    """
     oms = desk.trading.engine.oms
+    mine = oms.by_account.get(account, {})
+    names = list(mine)  # in the order of their names, as they were given
+    if not over:
+        names = [name for name in names if mine[name].ended is None]
     known: Iterator[tuple[str, Parent | Names]] = (
-        (name, one)
-        for name, one in reversed(list(oms.by_account.get(account, {}).items()))
-        if name < before
+        (names[at], parent)
+        for at in range(bisect_left(names, before) - 1, -1, -1)
+        if (parent := mine.get(names[at])) is not None  # forgotten while others had their turn
     )
-    if not oms.forgotten or desk.archive is None:
+    if not over or not oms.forgotten or desk.archive is None:
         yield from known
         return
     past = _past(desk.archive, account, before)

@@ -154,7 +154,7 @@ async def list_orders(
     fits = _fits(symbol, strategy, status)
     whose = account_of(key, account)
     page = await earlier.parents(
-        desk, whose, fits, symbol, strategy, cursor=cursor, since_ns=since, limit=limit
+        desk, whose, fits, symbol, strategy, status, cursor=cursor, since_ns=since, limit=limit
     )
     return answer(
         {
