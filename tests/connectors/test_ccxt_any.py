@@ -799,8 +799,8 @@ def test_finer_digits_widen_the_rules_and_lose_nothing():
     [
         ([float("nan"), 1.0], "plain decimal"),
         ([float("inf"), 1.0], "plain decimal"),
-        ([-1.0, 1.0], "plain decimal"),
-        ([100.0, -2.0], "plain decimal"),
+        ([-1.0, 1.0], "below zero"),
+        ([100.0, -2.0], "below zero"),
         ([None, 1.0], "InvalidOperation"),
         ([100.0], "IndexError"),
         (None, "TypeError"),
