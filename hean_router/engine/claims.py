@@ -118,8 +118,8 @@ class _Asset(Struct):
     start: Decimal
     came: Decimal = ZERO
     went: Decimal = ZERO
-    said: list[Decimal] = []  # lowest and highest; nothing where nothing was said
-    early: list[Decimal] = []  # the same, of about the moment of the agreement: before or after it
+    said: list[tuple[Decimal, int]] = []  # lowest and highest, and when; nothing where nothing was
+    early: list[tuple[Decimal, int]] = []  # of about the moment of the agreement: before or after
 
     @property
     def bounds(self) -> tuple[Decimal, Decimal]:
@@ -150,11 +150,14 @@ class Words:
         sent_ns = word.sent_ns - self.core.desks[place].clock_offset_ns
         if since_ns is None or sent_ns < since_ns - APART_NS:
             return  # of before the agreement
-        asset = self._of(place, word.asset)
-        if sent_ns >= since_ns + APART_NS:
-            asset.said = _ends(*asset.said, word.total)
+        self._heard(place, word.asset, (word.total, sent_ns))
+
+    def _heard(self, place: tuple[str, str], name: str, word: tuple[Decimal, int]) -> None:
+        asset = self._of(place, name)
+        if word[1] >= self._since_ns[place] + APART_NS:
+            asset.said = _ends(*asset.said, word)
         elif place in self._last:
-            asset.early = _ends(*asset.early, word.total)
+            asset.early = _ends(*asset.early, word)
 
     def booked(self, row: Row) -> None:
         """A row was written: what it moves, or that balances were taken anew."""
@@ -176,14 +179,22 @@ class Words:
                 pass
 
     def agreed(self, venue: str, account: str, asked_ns: int) -> None:
-        """The venue, asked when nothing moved, has told what we have: judge, and begin anew."""
+        """The venue, asked when nothing moved, has told what we have: judge, and begin anew.
+
+        What was said since it was asked may be of what came after, a deposit say: the next
+        agreement judges it, if there is one.
+        """
         place = (venue, account)
-        assets = self._assets.get(place, {})
+        assets, late = self._assets.get(place, {}), list[tuple[str, tuple[Decimal, int]]]()
         for name, asset in assets.items():
+            late += [(name, one) for one in asset.said if one[1] > asked_ns - APART_NS]
+            asset.said = [one for one in asset.said if one[1] <= asked_ns - APART_NS]
             self._judge(place, name, asset)
         if place in self._since_ns:
             self._last[place] = {name: asset.bounds for name, asset in assets.items()}
         self._begin(place, asked_ns, self.core.ledger.balances().get(place, {}))
+        for name, one in late:
+            self._heard(place, name, one)
 
     def _begin(self, place: tuple[str, str], at_ns: int, balances: Mapping[str, Decimal]) -> None:
         self._since_ns[place], self._assets[place] = at_ns, {}
@@ -206,11 +217,11 @@ class Words:
 
     def _judge(self, place: tuple[str, str], name: str, asset: _Asset) -> None:
         low, high = asset.bounds
-        wrong = next((one for one in asset.said if not low <= one <= high), None)
+        wrong = next((one for one, _ in asset.said if not low <= one <= high), None)
         if wrong is None and asset.early:
             before = self._last.get(place, {}).get(name, (asset.start, asset.start))
             low, high = min(low, before[0]), max(high, before[1])
-            wrong = next((one for one in asset.early if not low <= one <= high), None)
+            wrong = next((one for one, _ in asset.early if not low <= one <= high), None)
         if wrong is None or (*place, name) in self._told:
             return
         self._told.add((*place, name))
@@ -229,5 +240,5 @@ class Words:
         )
 
 
-def _ends(*amounts: Decimal) -> list[Decimal]:
-    return [min(amounts), max(amounts)]
+def _ends(*words: tuple[Decimal, int]) -> list[tuple[Decimal, int]]:
+    return [min(words), max(words)]

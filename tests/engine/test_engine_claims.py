@@ -9,6 +9,7 @@ from hean_router.domain.instrument import Side
 from hean_router.domain.order import Balance, Fill, OrderReport, OrderState
 from hean_router.domain.record import Filled
 from tests.engine.bench import SECOND, listing
+from tests.engine.test_engine_desks import fills_seen, open_seen
 from tests.engine.test_engine_reconciling import (
     KEY,
     acked,
@@ -153,3 +154,39 @@ def test_a_message_that_cannot_be_is_told_once_and_asked_about_each_time():
     bench.told("a", StreamLost("an unreadable frame"))
     assert incidents(bench) == [("impossible_message", "a")]
     assert not of_type(bench, Filled)
+
+
+@pytest.mark.parametrize("late_s", [0.2, 4])  # as ever; an answer that took its time
+def test_a_deposit_that_overtakes_the_answer_to_a_question_asked_before_it_is_no_lie(late_s):
+    """The stream told of it while the answer was on its way: judged by what was so before."""
+    bench = standing(*past_order())
+    bench.wait(10)
+    bench.told("a", balances(bench))
+    bench.wait(10)
+    answer = balances(bench)
+    bench.wait(late_s)
+    total = bench.engine.core.ledger.balance("a", "main", "USDT") + 500
+    bench.told("a", word(bench, "USDT", "500"))
+    bench.told("a", answer)
+    for _ in range(3):  # differs, is asked about, is taken
+        bench.wait(5)
+        bench.told("a", open_seen(bench))
+        bench.told("a", fills_seen(bench))
+        bench.told("a", balances(bench, USDT=total))
+    assert bench.engine.core.ledger.balance("a", "main", "USDT") == total
+    assert [what for what, _ in incidents(bench)] == ["balance_break"]
+
+
+def test_a_lie_that_overtakes_the_answer_to_a_question_asked_before_it_is_told_by_the_next():
+    bench = standing(*past_order())
+    bench.wait(10)
+    bench.told("a", balances(bench))
+    bench.wait(10)
+    answer = balances(bench)
+    bench.wait(0.2)
+    bench.told("a", word(bench, "USDT", "500"))
+    bench.told("a", answer)
+    assert not incidents(bench)
+    bench.wait(10)
+    bench.told("a", balances(bench))
+    assert incidents(bench) == [("impossible_balance", "USDT")]
