@@ -52,6 +52,7 @@ class SocketLine:
         """Stay connected until cancelled; raises what is a fault of our own."""
         try:
             while True:
+                self._raise()
                 await self._once()
         finally:
             running = {*self._tasks, *self._retiring}
@@ -69,6 +70,7 @@ class SocketLine:
             await self._failed(None, str(fault))
             return
         self._latest = conn
+        self._raise()  # it may have failed while nobody looked
         task = asyncio.create_task(conn.run())
         self._tasks.add(task)
         leaving = asyncio.create_task(conn.leaving.wait())
@@ -76,8 +78,7 @@ class SocketLine:
             await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leaving.cancel()
-        if self._fault is not None:
-            raise self._fault
+        self._raise()
         if not task.done():  # first the next one, then this one's end
             retiring = asyncio.create_task(self._retire(conn, task))
             self._retiring.add(retiring)
@@ -114,6 +115,11 @@ class SocketLine:
         task.cancel()
         await asyncio.wait({task})
         self._end(conn, "changed" if task.cancelled() else self._why(task))
+
+    def _raise(self) -> None:
+        """Raise what failed while a connection retired."""
+        if self._fault is not None:
+            raise self._fault
 
     def _retired(self, task: asyncio.Task[None]) -> None:
         """What fails there ends `run`, as anywhere else: nobody else looks at it."""

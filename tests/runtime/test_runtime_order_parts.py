@@ -227,7 +227,8 @@ class Connected:
             self.ended = True
 
 
-def test_what_fails_while_a_connection_retires_ends_the_line():
+@pytest.mark.parametrize("after_s", [1, 0.01])  # while the next stands; before it is made
+def test_what_fails_while_a_connection_retires_ends_the_line(after_s):
     """Nobody looked at it: the old connection stayed for ever, and nothing was told."""
 
     async def main(world):
@@ -239,7 +240,7 @@ def test_what_fails_while_a_connection_retires_ends_the_line():
             return made[-1]
 
         async def fails(conn, task):
-            await asyncio.sleep(1)
+            await asyncio.sleep(after_s)
             raise RuntimeError("a fault of our own")
 
         loop = asyncio.get_running_loop()
@@ -257,7 +258,7 @@ def test_what_fails_while_a_connection_retires_ends_the_line():
         made[0].leaving.set()
         with pytest.raises(RuntimeError, match="of our own"):
             await asyncio.wait_for(running, 5)
-        assert len(made) == 2
+        assert len(made) == 1 + (after_s == 1)
         assert all(one.ended for one in made)
         assert line.current is None
 
