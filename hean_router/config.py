@@ -463,9 +463,10 @@ class LimitSettings(_WholeBounds):
         """Risk has to speak first: a hit in the gate shuts places, and is taken for a bug."""
         for name in ("collar_bps", "stale_ms", "order_notional_max"):
             ours, last = getattr(self, name), getattr(self.gate, name)
-            if ours is not None and last is not None and last < ours:
+            if last is not None and (ours is None or last < ours):
+                said = "off" if ours is None else ours
                 raise ValueError(
-                    f"limits.{name} = {ours} is beyond limits.gate.{name} = {last}, which would "
+                    f"limits.{name} = {said} is beyond limits.gate.{name} = {last}, which would "
                     f"take such orders for a fault of this program: raise limits.gate.{name} too"
                 )
         return self

@@ -431,6 +431,9 @@ BEYOND = [
     ("order_notional_max", "300_000", "an order that risk allows shuts nothing"),
     ("collar_bps", "2_000", "nor a price"),
     ("stale_ms", "20_000", "nor an age"),
+    ("order_notional_max", '"off"', "no limit at all is beyond any"),
+    ("collar_bps", '"off"', "the same"),
+    ("stale_ms", '"off"', "the same"),
 ]
 
 
