@@ -34,7 +34,8 @@ LIMIT = {**GOOD, "type": "limit", "limit_price": "61000"}
 ROOM = {
     f"HEAN_LIMITS__{name}": "off"
     for name in (
-        *("ORDER_NOTIONAL_MAX", "PARENT_NOTIONAL_MAX", "GROSS_MAX", "NET_MAX"),
+        *("ORDER_NOTIONAL_MAX", "GATE__ORDER_NOTIONAL_MAX"),
+        *("PARENT_NOTIONAL_MAX", "GROSS_MAX", "NET_MAX"),
         *("EACH_ACCOUNT__GROSS_MAX", "EACH_ACCOUNT__NET_MAX"),
         *("EACH_VENUE__GROSS_MAX", "EACH_VENUE__NET_MAX"),
         *("EACH_SYMBOL__POSITION_MAX", "EACH_SYMBOL__GROSS_MAX", "EACH_SYMBOL__NET_MAX"),
