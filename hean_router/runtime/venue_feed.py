@@ -253,8 +253,8 @@ class Line:
         self._renewed: Sequence[Instrument] | None = None  # the next connection's, once known
         self._asking: asyncio.Task[None] | None = None  # for rules, or for how halts stand
         self._ask_after_ns = self._doubt_at_ns = 0
-        # By notice, so that a notice must take it back; None = the venue itself.
         self._listed_anew = asyncio.Event()
+        # By notice, so that a notice must take it back; None = the venue itself.
         self._halted: dict[tuple[VenueId, str] | None, Instrument | None] = {}
         self._doubted: set[tuple[VenueId, str] | None] = set()  # from before this connection
         self._told_of_venue = 0  # times that a stream has told how the whole venue stands
@@ -392,10 +392,12 @@ class Line:
     async def _open(self) -> "_Running":
         feed = self.feed
         await feed.turn()
-        # Whatever the last connection missed, stalled or half open, this one is not told either.
-        self._doubted = set(self._halted)
         if not self._running:
             self._take_up()
+        # Whatever the last connection missed, stalled or half open, this one is not told either.
+        # What is off the list is asked about by the list alone.
+        off = {one.key for one in self.instruments if one.trading is Trading.UNLISTED}
+        self._doubted = set(self._halted) - off
         feed.counts.connects += 1
         session = feed.session(self.instruments)
         self.pair.add(session)
@@ -535,6 +537,7 @@ class Line:
         if changed:
             self.feed.tell(f"rules have changed: {', '.join(str(one.pair) for one in changed)}")
             self._renewed = renewed
+            self._listed_anew.set()
             for old, new in zip(self.instruments, renewed, strict=True):
                 if old is not new and Trading.UNLISTED in {old.trading, new.trading}:
                     self._tell_listing(new)
@@ -576,6 +579,7 @@ class Line:
         if one.trading is Trading.UNLISTED:
             notice = Notice(NoticeKind.HALTED, OFF_LIST, one)
             self._halted[one.key] = one
+            self._doubted.discard(one.key)
         elif one.trading is Trading.OPEN and one.key in self._halted:
             notice = Notice(NoticeKind.RESUMED, "listed as open", one)
             self._halted.pop(one.key)

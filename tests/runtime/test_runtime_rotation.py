@@ -683,3 +683,50 @@ def test_a_quiet_book_whose_numbers_began_anew_is_not_lost_by_a_rotation():
             assert book.usable
 
     tried(main)
+
+
+# ------------------------------------------------------------------ off the list, and back
+
+
+def test_a_pair_off_the_list_is_asked_about_by_the_list_alone_and_ever_more_rarely():
+    """Its halt is no halt that status tells of: asked every minute it cost a whole list each."""
+
+    async def main(world, venue, feed, heard, told):
+        venue.every_s = 0
+        await asyncio.sleep(1)
+        row = venue.listed.pop(0)
+        await venue.tell(kind="halted", symbol=BTC, text="gone")
+        await until(
+            lambda: feed.lines[0].instruments[0].trading is kit.Trading.UNLISTED, 30, "gone"
+        )
+        before = len(venue.asked)
+        await asyncio.sleep(3_600)
+        paths = [head.split(" ")[1] for _, head in venue.asked[before:]]
+        assert paths.count("/status") == 0
+        assert 5 <= paths.count("/pairs") <= 12
+        venue.listed.insert(0, row)
+        await until(lambda: feed.lines[0].instruments[0].trading is kit.Trading.OPEN, 700, "back")
+        await until(lambda: up(feed), 5, "live")
+        assert [kind for kind, _, _ in notices(heard)][-1] == "resumed"
+
+    tried(main)
+
+
+def test_a_pair_that_is_back_by_the_time_its_rules_are_told_is_taken_up():
+    """The line had nothing left to carry and slept; who was told of the rules did not wake it."""
+
+    async def main(world, venue, feed, heard, told):
+        line, venue.every_s = feed.lines[0], 0
+        await asyncio.sleep(1)
+        await venue.tell(kind="halted", symbol=BTC, text="gone")
+        venue.answers["/pairs"] = http(500)
+        line.relist(line.instruments[0])  # asked again ten seconds later
+        await asyncio.sleep(5)
+        del venue.answers["/pairs"]
+        venue.listed[0].pair = ETH
+        await until(lambda: line.idle, 30, "nothing to carry")
+        venue.listed[0].pair = BTC
+        await until(lambda: feed.sessions and up(feed), 700, "back")
+        assert not line.idle
+
+    tried(main, [BTC])
