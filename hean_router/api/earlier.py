@@ -97,6 +97,7 @@ async def parents(
         found = one if isinstance(one, Parent) else None
         if isinstance(one, Names) and one.symbol == (symbol or one.symbol):
             if strategy not in {None, one.strategy}:
+                last = name
                 continue
             read += 1
             await asyncio.sleep(0)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from hean_router.api import earlier
 from hean_router.domain.record import Checkpoint
 from hean_router.engine import Keep
 from tests.api.house import in_house, order, until
@@ -100,6 +101,23 @@ def test_pages_go_on_from_memory_into_the_journal(limit, query, expected):
                 break
             cursor = f"&cursor={found['next_cursor']}"
         assert names == [f"c-{number}" for number in expected]
+
+    with_flow(test)
+
+
+def test_a_page_that_has_looked_its_fill_says_where_to_go_on(monkeypatch):
+    """Those of other strategies were passed over, and with them where the page had come to."""
+
+    async def test(_house, http, answers):
+        monkeypatch.setattr(earlier, "LOOKED_MAX", 4)
+        cursors = [""]
+        while cursors[-1] is not None and len(cursors) < 20:
+            more = cursors[-1] and f"&cursor={cursors[-1]}"
+            found = (await http.get(f"/v1/orders?strategy=nobody{more}")).json()
+            assert not found["orders"]
+            cursors.append(found["next_cursor"])
+        names = [one["id"] for one in reversed(answers)]
+        assert cursors == ["", *names[3::4], None]
 
     with_flow(test)
 
