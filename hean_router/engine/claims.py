@@ -57,7 +57,11 @@ class Counts:
         oms = self.core.oms
         child = oms.find(venue, account, symbol, report.key, report.venue_order_id)
         cum = report.instrument.qty_decimal(report.cum_qty)
-        if child is None or cum >= max(child.cum or ZERO, child.filled):
+        if child is None:
+            return
+        if cum >= max(child.cum or ZERO, child.filled):
+            if child.key in self._orders:
+                self._judge(child.key)
             return
         order = self._of(child.key)
         if not order.told and len(order.fell) < TOGETHER_MAX:
@@ -73,8 +77,8 @@ class Counts:
 
     def _judge(self, key: str) -> None:
         order, child = self._orders[key], self.core.oms.children.get(key)
-        if not order.fell or child is None or child.inferred or child.behind:
-            return
+        if not order.fell or child is None or child.inferred or child.cum != child.filled:
+            return  # either may be ahead of the other: a trade is not told yet, or not counted
         if sum((qty for _, qty in order.trades), ZERO) != child.filled:
             return  # trades from before this process, or taken back
         for at_ns, cum in order.fell:

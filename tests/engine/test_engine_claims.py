@@ -80,6 +80,11 @@ LATER = T + 10 * SECOND
             [fill("t", 3_000), fill("u", 2_000, LATER), report(5_000, LATER), report(2_000)],
             True,  # the first was long done
         ),
+        (
+            [fill("u", 3_000), report(1_000), fill("t", 1_000), report(4_000)],
+            False,  # of the first trade, which was told after the second
+        ),
+        ([fill("t", 4_000), report(2_000), report(4_000)], True),  # seen once the count is known
         ([report(4_000), report(2_000)], False),  # its trades are not known: nobody can tell
         ([fill("t", 4_000), report(4_000), report(2_000, 0)], False),  # said without its time
     ],
