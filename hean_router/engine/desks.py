@@ -50,6 +50,8 @@ class Desks:
         self.core, self.strays, self.holdings = core, Strays(core), Holdings(core)
         # When an order may have left last: by venue and account, and symbol.
         self.last_ns: dict[tuple[tuple[str, str], str], int] = {}
+        # Whose trades the venue would not tell, off its list as they are: each is told of once.
+        self._untold: set[tuple[str, str, Pair]] = set()
 
     # ------------------------------------------------------------------------- at the start
 
@@ -194,6 +196,7 @@ class Desks:
             case OpenSeen(asked_ns=asked_ns) if asked_ns >= health.began_ns:
                 self._cross(health, "open")
             case FillsSeen(instrument=of, asked_ns=asked_ns) if asked_ns >= health.began_ns:
+                self._untold.discard((venue, account, of.pair))
                 self._cross(health, f"fills {of.pair}")
             case BalancesSeen():
                 self._balances(venue, account, event)
@@ -228,8 +231,11 @@ class Desks:
         return of is None or of.trading is Trading.UNLISTED
 
     def _no_trades(self, venue: str, account: str, of: Instrument, why: str) -> None:
-        if f"fills {of.pair}" not in (self.core.desks[venue, account].waiting or ()):
+        name = (venue, account, of.pair)
+        missing = f"fills {of.pair}" in (self.core.desks[venue, account].waiting or ())
+        if not missing or name in self._untold:
             return
+        self._untold.add(name)
         self.core.write(
             Incident(
                 at_ns=self.core.now_ns,

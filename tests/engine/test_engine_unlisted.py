@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hean_router.domain.desk import AskFailed, BalancesSeen
+from hean_router.domain.desk import AskFailed, BalancesSeen, StreamLost
 from hean_router.domain.instrument import Trading
 from hean_router.domain.record import Incident
 from hean_router.engine import AskDesk, CancelOrder
@@ -73,6 +73,19 @@ def test_trades_that_a_venue_will_not_tell_of_keep_nothing_else_shut(tries, give
     assert (bench.why("a") == "") == given_up
     assert len(breaks(bench)) == given_up, "told once"
     assert len(bench.engine.oms.live) == 1, "and the order is as unknown as before"
+
+
+def test_what_is_not_told_of_is_an_incident_once_however_often_the_stream_is_cut():
+    bench = started(Lacking())
+    for told, failed in [(1, FAILED)] * 3 + [(1, None)] + [(2, FAILED)] * 2:
+        bench.told("a", open_seen(bench))
+        bench.told("a", BalancesSeen(balances=MONEY, asked_ns=bench.now_ns))
+        for _ in range(6):
+            bench.told("a", failed or fills_seen(bench), after_s=0.5)
+        assert len(breaks(bench)) == told, "again only after the venue has spoken of it"
+        bench.wait(8)
+        bench.told("a", StreamLost("cut"))
+        bench.wait(1)
 
 
 def test_of_a_pair_that_is_listed_nothing_is_given_up():
