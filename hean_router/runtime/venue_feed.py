@@ -7,6 +7,7 @@ from dataclasses import fields
 from functools import partial
 from random import Random
 from socket import AF_INET
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -47,6 +48,9 @@ HAND_OVER_NS = 30 * SECOND  # at most this long do two connections run side by s
 DOUBT_NS = 60 * SECOND  # between two questions about a halt that stands
 AGAIN_NS = 10 * SECOND  # between two tries to change; between two looks at the rules
 OFF_LIST = "not listed any more"
+
+# By notice, so that a notice must take it back; None = the venue itself.
+Halts: TypeAlias = dict[tuple[VenueId, str] | None, Instrument | None]
 
 
 class FeedCounts(Struct):
@@ -92,6 +96,8 @@ class VenueFeed:
         self._family = 0  # of addresses; 0 = as the system prefers
         self._totals = SessionCounts()  # of connections that have ended
         self._book_totals: dict[tuple[VenueId, str], BookCounts] = {}
+        # Told of when it ran last, and not taken back: whoever heard holds them still.
+        self._halts: Halts = {}
 
     async def instruments(self) -> Sequence[Instrument]:
         return await self.http.ask(self.part, self.connector.instruments(self.part))
@@ -101,13 +107,14 @@ class VenueFeed:
         listed = [one for one in instruments if one.trading is not Trading.UNLISTED]
         unlisted = [one for one in instruments if one.trading is Trading.UNLISTED]
         groups = [*self._groups(listed), *self._groups(unlisted)]
-        self.lines = [Line(self, group, sink) for group in groups]
+        self.lines = [Line(self, group, sink, self._halts) for group in groups]
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.watch.run())
                 for line in self.lines:
                     group.create_task(line.run())
         finally:
+            self._halts = {key: of for line in self.lines for key, of in line.halted.items()}
             self.lines = []
 
     async def close(self) -> None:
@@ -243,7 +250,9 @@ class VenueFeed:
 class Line:
     """One group of instruments and the connection that carries it, renewed for ever."""
 
-    def __init__(self, feed: VenueFeed, instruments: Sequence[Instrument], sink: EventSink) -> None:
+    def __init__(
+        self, feed: VenueFeed, instruments: Sequence[Instrument], sink: EventSink, halts: Halts
+    ) -> None:
         self.feed, self.instruments = feed, instruments
         self.pair = FeedPair()
         self.trouble = ""  # why it does not stand, as last told
@@ -254,8 +263,8 @@ class Line:
         self._asking: asyncio.Task[None] | None = None  # for rules, or for how halts stand
         self._ask_after_ns = self._doubt_at_ns = 0
         self._listed_anew = asyncio.Event()
-        # By notice, so that a notice must take it back; None = the venue itself.
-        self._halted: dict[tuple[VenueId, str] | None, Instrument | None] = {}
+        ours = {None, *(one.key for one in instruments)}
+        self.halted: Halts = {key: of for key, of in halts.items() if key in ours}
         self._doubted: set[tuple[VenueId, str] | None] = set()  # from before this connection
         self._told_of_venue = 0  # times that a stream has told how the whole venue stands
 
@@ -312,9 +321,13 @@ class Line:
             await self._listed_anew.wait()
 
     def _take_up(self) -> None:
-        if self._renewed is not None:
-            self.instruments, self._renewed = self._renewed, None
+        if self._renewed is None:
+            return
+        self.instruments, self._renewed = self._renewed, None
+        try:
             self._tell_unlisted()
+        except Exception as fault:  # noqa: BLE001 - logged and counted
+            self._tell_fault(fault)
 
     async def _carry_once(self) -> int:
         """Carry, whatever happens; how long the last connection stood, ns."""
@@ -397,7 +410,7 @@ class Line:
         # Whatever the last connection missed, stalled or half open, this one is not told either.
         # What is off the list is asked about by the list alone.
         off = {one.key for one in self.instruments if one.trading is Trading.UNLISTED}
-        self._doubted = set(self._halted) - off
+        self._doubted = set(self.halted) - off
         feed.counts.connects += 1
         session = feed.session(self.instruments)
         self.pair.add(session)
@@ -493,12 +506,12 @@ class Line:
         if about is None and notice.kind in {NoticeKind.HALTED, NoticeKind.RESUMED}:
             self._told_of_venue += 1
         if notice.kind is NoticeKind.HALTED:
-            self._halted[key] = about
+            self.halted[key] = about
             self._doubted.discard(key)
             if about is not None:
                 self.feed.watch.soon()  # it may be for good
         elif notice.kind is NoticeKind.RESUMED:
-            self._halted.pop(key, None)
+            self.halted.pop(key, None)
             self._doubted.discard(key)
             if about is not None and about.trading is not Trading.OPEN:
                 self.relist(about)  # it was listed as closed, and is not any more
@@ -567,7 +580,7 @@ class Line:
     def _as_listed(
         self, old: Instrument, new: Instrument | None, sure: Collection[Pair]
     ) -> Instrument:
-        halted = old.key in self._halted
+        halted = old.key in self.halted
         if new is None:
             return gone(old) if halted or old.pair in sure else old
         if new.trading is old.trading or (halted and old.trading is Trading.OPEN):
@@ -578,11 +591,11 @@ class Line:
         """Its place in the consolidated book is shut at once, and opened with what is told next."""
         if one.trading is Trading.UNLISTED:
             notice = Notice(NoticeKind.HALTED, OFF_LIST, one)
-            self._halted[one.key] = one
+            self.halted[one.key] = one
             self._doubted.discard(one.key)
-        elif one.trading is Trading.OPEN and one.key in self._halted:
+        elif one.trading is Trading.OPEN and one.key in self.halted:
             notice = Notice(NoticeKind.RESUMED, "listed as open", one)
-            self._halted.pop(one.key)
+            self.halted.pop(one.key)
             self._doubted.discard(one.key)
         else:
             return
@@ -595,7 +608,7 @@ class Line:
         events = [
             StateChanged(one, lost, lost, OFF_LIST, now_ns)
             for one in self.instruments
-            if one.trading is Trading.UNLISTED and one.key in self._halted
+            if one.trading is Trading.UNLISTED and one.key in self.halted
         ]
         if events:
             self._sink(events, now_ns)
@@ -607,7 +620,7 @@ class Line:
         listed = {one.symbol: one for one in await feed.instruments()}
         halted = any(one.kind is NoticeKind.HALTED and one.instrument is None for one in notices)
         for key in sorted(self._doubted, key=str):  # what has been told meanwhile is sure
-            about = self._halted[key]
+            about = self.halted[key]
             if about is None and not halted:
                 notices.append(Notice(NoticeKind.RESUMED, "no maintenance any more"))
             elif about and (now := listed.get(about.symbol)) and now.trading is Trading.OPEN:

@@ -9,7 +9,19 @@ from hean_router import kit
 from hean_router.domain.feed import Notice, NoticeKind
 from hean_router.domain.venue import RateLimit
 from hean_router.sim.virtual import run
-from tests.runtime.acme import Listed, S, connector, encode, feeding, http, until, wires
+from tests.runtime.acme import (
+    Heard,
+    Listed,
+    S,
+    Venue,
+    connector,
+    encode,
+    feed_of,
+    feeding,
+    http,
+    until,
+    wires,
+)
 
 PAIRS = ["BTC/USDT", "ETH/USDT"]
 BTC, ETH = PAIRS
@@ -730,3 +742,56 @@ def test_a_pair_that_is_back_by_the_time_its_rules_are_told_is_taken_up():
         assert not line.idle
 
     tried(main, [BTC])
+
+
+def test_a_feed_that_is_started_again_asks_about_the_halts_that_it_had_told_of():
+    """Its lines were new and knew of none: what they had shut stayed shut for ever."""
+
+    async def main(world):
+        venue, heard = Venue(world, PAIRS), Heard()
+        async with venue.open():
+            feed = feed_of(world)
+            listed = await feed.instruments()
+            first = asyncio.create_task(feed.run(listed, heard))
+            await until(lambda: up(feed), 5, "live")
+            await venue.tell(kind="halted", symbol=BTC, text="auction")
+            await venue.tell(kind="halted", text="maintenance")
+            await until(lambda: len(notices(heard)) == 2, 5, "told")
+            first.cancel()
+            await asyncio.wait({first})
+            second = asyncio.create_task(feed.run(listed, heard))
+            await until(lambda: len(notices(heard)) == 4, 20, "asked and told")
+            assert [kind for kind, _, _ in notices(heard)[2:]] == ["resumed", "resumed"]
+            second.cancel()
+            await asyncio.wait({second})
+            await feed.close()
+
+    assert not run(main, 1).left_open
+
+
+def test_who_hears_of_a_pair_off_the_list_may_fail_and_its_venue_goes_on():
+    """Its fault ended every book of the venue: it came outside what looks past such things."""
+
+    async def main(world):
+        async with feeding(world, [BTC], told=[]) as (venue, feed, _heard):
+            await until(lambda: up(feed), 5, "live")
+            venue.every_s = 0
+            await asyncio.sleep(1)
+            venue.listed[0].pair = ETH
+            await venue.tell(kind="halted", symbol=BTC, text="gone")
+            await asyncio.sleep(0.1)
+            tell = feed.lines[0]._tell_unlisted
+
+            def broken():
+                tell()
+                raise RuntimeError("the sink broke")
+
+            feed.lines[0]._tell_unlisted = broken
+            await until(lambda: feed.lines[0].idle, 30, "nothing to carry")
+            feed.lines[0]._tell_unlisted = tell
+            await asyncio.sleep(1)
+            assert feed.counts.faults == 1
+            venue.listed[0].pair = BTC
+            await until(lambda: feed.sessions and up(feed), 700, "back")
+
+    run(main, 1, limit_s=10_000)
