@@ -448,16 +448,17 @@ class NativeDesk(DeskAsks):
         if not seconds:
             return
         wait_s, told = seconds / 3, ""
+        try_s = min(wait_s, ASK_S)  # while it does not hold, however long it is to hold
         while (ask := self.codec.dead_man(seconds)) is not None:
             try:
                 signing = self._signing(urgent=True)
-                granted = await self._http.ask(self._part, ask, wait_s, signing)
+                granted = await self._http.ask(self._part, ask, try_s, signing)
                 self.dead_man_ns = (signing.left_ns or self._clock()) + int(granted * SECOND)
                 told = ""
             except VenueError as fault:
                 if told != (told := self._clean(str(fault))):
                     self._say(f"{self.venue} {self.account}: dead man's switch: {told}")
-                await asyncio.sleep(wait_s / 4)
+                await asyncio.sleep(try_s / 4)
                 continue
             await asyncio.sleep(wait_s)
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from hean_router.domain.errors import VenueError
 from hean_router.domain.order import Accepted, OrderReport, OrderState
 from hean_router.runtime.order_core import DeskPolicy
 from tests.runtime.test_runtime_order_desk import _back_office, play
@@ -88,3 +89,24 @@ def test_it_is_off_unless_asked_for(venue):
         assert alive(town, key)
 
     play(venue, story)
+
+
+def test_a_long_switch_is_armed_as_soon_as_the_venue_can_be_reached():
+    """One question failed: the next came after as much of an hour as it was to hold."""
+
+    async def story(town):
+        desk, ask = town.desk, town.desk._http.ask
+        failed = []
+
+        async def fails_once(part, question, timeout_s, signing):
+            if not failed and question.__name__ == "dead_man":
+                failed.append(timeout_s)
+                raise VenueError("lost")
+            return await ask(part, question, timeout_s, signing)
+
+        desk._http.ask = fails_once
+        await resting(town)
+        await town.until(lambda: failed, 60)
+        await town.until(lambda: desk.dead_man_ns > town.clock(), 60)
+
+    play("kraken", story, policy=DeskPolicy(dead_man_s=3_600))
