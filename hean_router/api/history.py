@@ -9,7 +9,7 @@ from msgspec import structs
 from hean_router.book.sweep import EXACT
 from hean_router.domain.record import Filled, FillUndone, Row
 
-KEPT = 10_000  # of an account; older ones are read from the journal
+KEPT = 4_000  # of an account, some 1 kB each; older ones are read from the journal
 
 
 class Fills:
