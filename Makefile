@@ -28,10 +28,10 @@ demo: $(STAMP)  ## the whole router on four simulated venues: no network, no key
 	$(BIN)/hean demo
 
 test: $(STAMP)  ## every correctness test, at most five minutes
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not storm and not bench and not slow" $(PICK)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not storm and not bench and not slow" $(PICK)
 
 check-all: lint types floors $(STAMP)  ## what CI runs
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not storm and not bench"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not storm and not bench"
 
 lint: $(STAMP)  ## format and lint
 	$(BIN)/ruff format --check .
