@@ -108,7 +108,7 @@ class Desks:
             self._shut(venue, account, "reconciling")
         elif health.why.startswith("not connected"):
             health.why = "reconciling"
-        health.began_ns, health.pairs = core.now_ns, self._listed(venue)
+        health.began_ns, health.pairs = core.now_ns, self._count_listed(venue)
         health.looked_ns = core.now_ns
         health.since_ns = self._since(venue, account)
         followed = {str(pair) for pair in pairs}
@@ -153,7 +153,7 @@ class Desks:
             if not pair.settle and core.instrument(venue, pair) is not None
         ]
 
-    def _listed(self, venue: str) -> int:
+    def _count_listed(self, venue: str) -> int:
         """How many pairs the venue lists now."""
         core = self.core
         found = (core.instrument(venue, pair) for pair in core.world.pairs if not pair.settle)
@@ -318,7 +318,7 @@ class Desks:
         for (venue, account), health in core.desks.items():
             if not health.standing or core.now_ns < health.again_ns:
                 continue
-            listed = self._listed(venue)
+            listed = self._count_listed(venue)
             health.pairs = min(health.pairs, listed)
             if health.waiting is None or listed > health.pairs:
                 self.reconcile(venue, account)  # what was listed since was not asked about

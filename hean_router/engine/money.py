@@ -47,8 +47,11 @@ def lot_qty(of: Instrument, qty: Decimal) -> int:
     return found if of.max_qty is None else min(found, floor_to(of.max_qty, of.lot))
 
 
-def lots_for(of: Instrument, money: Decimal, px: Decimal) -> int:
-    """What `money` of the quote buys at `px`, on the lot, rounded down; no fee; `px` above 0."""
+def qty_for(of: Instrument, money: Decimal, px: Decimal) -> int:
+    """Units of quantity that `money` of the quote pays for at `px`, on the lot, rounded down.
+
+    No fee; `px` above 0.
+    """
     if money <= 0:
         return 0
     return floor_to(int(EXACT.divide_int(EXACT.scaleb(money, of.qty_decimals), px)), of.lot)

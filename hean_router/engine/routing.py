@@ -16,7 +16,7 @@ from hean_router.domain.scale import to_decimal
 from hean_router.domain.venue import Fees
 from hean_router.engine.command import PlaceOrder
 from hean_router.engine.core import Core
-from hean_router.engine.money import fits, floored, lot_qty, lots_for, reserve_of, spends, tick_px
+from hean_router.engine.money import fits, floored, lot_qty, qty_for, reserve_of, spends, tick_px
 from hean_router.oms import Parent
 from hean_router.risk import Denied
 from hean_router.route import (
@@ -351,7 +351,7 @@ def intend(
         return "nothing is left of it on the venue's lot and tick"
     if (money := money_left(parent)) is not None:
         # Planned at the book's price: the tick to send it at may be coarser, or have changed since.
-        most = lots_for(of, money, of.px_decimal(price))
+        most = qty_for(of, money, of.px_decimal(price))
         if most < size and tif is Tif.FOK:
             return f"{of.venue}: at {of.px_decimal(price)} it would go beyond the money given"
         size = min(size, most)

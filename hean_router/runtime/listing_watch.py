@@ -40,7 +40,7 @@ class Watched(Protocol):
         """Say what failed."""
         ...
 
-    def failed_at(self, fault: Exception) -> None:
+    def own_fault(self, fault: Exception) -> None:
         """A fault of our own."""
         ...
 
@@ -73,7 +73,7 @@ class ListingWatch:
                 self._feed.tell(f"instruments: {fault}")
             except Exception as fault:  # noqa: BLE001 - logged and counted
                 changed = False
-                self._feed.failed_at(fault)
+                self._feed.own_fault(fault)
             self._tries = 0 if changed else self._tries + 1
 
     async def _pause(self) -> None:

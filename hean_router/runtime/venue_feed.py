@@ -237,8 +237,8 @@ class VenueFeed:
         """Full jitter: anything below `bound_ns`."""
         return self._rng.randrange(max(1, bound_ns))
 
-    def failed_at(self, fault: Exception) -> None:
-        """A bug of ours beside the lines."""
+    def own_fault(self, fault: Exception) -> None:
+        """Count and log a bug of ours."""
         self.counts.faults += 1
         log.error("%s: a fault of our own", self.id, exc_info=fault)
 
@@ -362,8 +362,7 @@ class Line:
 
         The books are lost, the log says why, and the connection is made anew.
         """
-        self.feed.counts.faults += 1
-        log.error("%s: a fault of our own", self.feed.id, exc_info=fault)
+        self.feed.own_fault(fault)
         self._tell(f"a fault of our own: {type(fault).__name__}: {fault}")
 
     def _tell(self, text: str) -> None:
@@ -540,7 +539,7 @@ class Line:
                 return self._tell_fault(fault)
 
     async def _look_at_rules(self, about: Instrument) -> None:
-        """Take the venue's present rules for our instruments; what it no longer lists is halted."""
+        """Take the venue's present rules for our instruments; what it has not, is off the list."""
         listed = {instrument.pair: instrument for instrument in await self.feed.instruments()}
         renewed = [
             old if _same(old, new := listed.get(old.pair) or gone(old)) else new
@@ -614,7 +613,7 @@ class Line:
             self._sink(events, now_ns)
 
     async def _look_at_halts(self) -> None:
-        """Ask how halts stand: while there was no connection nobody told that they are over."""
+        """Ask how halts stand: whoever missed that they are over is not told again."""
         feed, told = self.feed, self._told_of_venue
         notices = list(await feed.http.ask(feed.part, feed.connector.status()))
         listed = {one.symbol: one for one in await feed.instruments()}

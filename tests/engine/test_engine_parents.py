@@ -482,7 +482,8 @@ def test_money_given_is_kept_to_where_a_venues_tick_has_just_become_coarser(side
                     c.notional + (c.leaves * c.intended.worst_px if c.is_live else 0)
                     for c in one.children
                 )
-                assert worst <= one.intent.quote_qty or side == "sell"
+                if side == "buy":  # a sale may bring more than its limit: the gate looks at that
+                    assert worst <= one.intent.quote_qty
             told = [r.text for r in rows(home) if isinstance(r, Incident) and "gate" in r.what]
             assert not told, told
             assert not any(home.trading.gate.standing().values())

@@ -15,12 +15,10 @@ import pytest
 from hean_router.api.schemas import ErrorOut
 from hean_router.engine import Keep
 from tests.api.house import PAIRS, House, order
-from tests.fuzz.test_fuzz_private import HOSTILE
+from tests.fuzz.test_fuzz_private import spoilt
 from tests.integrity import mutate
 
 SLOW_S = 0.05
-SECOND = 1_000_000_000
-WAYS = (mutate.cut, mutate.garbage, mutate.wrong_type, mutate.missing_key)
 JSON = {"content-type": "application/json"}
 WHOLE = order(
     post_only=False,
@@ -53,15 +51,6 @@ ASKED = [  # a path, and what may follow it
     ("GET", "/v1/portfolio/positions", b"by=symbol&symbol=BTC-USDT&account=main"),
     ("DELETE", "/v1/keys/abcdef", b""),
 ]
-
-
-def spoilt(raw, rng):
-    """The same, spoilt by one to three ways; or something hostile."""
-    if rng.random() < 0.05:
-        return rng.choice(HOSTILE)
-    for _ in range(rng.randint(1, 3)):
-        raw = rng.choice(WAYS)(raw, rng) if raw else raw
-    return raw
 
 
 def made(rng):

@@ -47,7 +47,7 @@ class Feed:
     def tell(self, text):
         self.told.append(text)
 
-    def failed_at(self, fault):
+    def own_fault(self, fault):
         self.told.append(f"ours: {fault!r}")
 
 
