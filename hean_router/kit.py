@@ -56,7 +56,15 @@ from hean_router.domain.order import (
     Tif,
     Unknown,
 )
-from hean_router.domain.scale import TooFine, decimals_of, plain, to_scaled, to_text
+from hean_router.domain.scale import (
+    Amounts,
+    TooFine,
+    amount,
+    decimals_of,
+    plain,
+    to_scaled,
+    to_text,
+)
 from hean_router.domain.venue import FeeIn, Fees, Integrity, RateLimit, VenueSpec
 from hean_router.venue.ask import UNREADABLE
 from hean_router.venue.contract import (
@@ -88,6 +96,7 @@ __all__ = [
     "UNTOLD",
     "US",
     "Accepted",
+    "Amounts",
     "Answer",
     "Approved",
     "Ask",
@@ -158,6 +167,7 @@ __all__ = [
     "VenueGateway",
     "VenueId",
     "VenueSpec",
+    "amount",
     "chunks",
     "decimals_of",
     "digits",

@@ -208,7 +208,7 @@ def _said(what: str, tell: Callable[[], T]) -> T:
         raise kit.VenueError(f"binance {what}: {why!r}"[:300]) from None
 
 
-class _Trade(Struct, rename="camel"):
+class _Trade(kit.Amounts, rename="camel"):
     id: int
     order_id: int
     price: str
@@ -267,7 +267,7 @@ def _trades_from(instrument: kit.Instrument, since_ms: int, until_ms: int) -> ki
     raise kit.VenueError(f"binance trades of {instrument.symbol}: pages without end")
 
 
-class _Asset(Struct):
+class _Asset(kit.Amounts):
     asset: str
     free: Decimal
     locked: Decimal
@@ -279,7 +279,7 @@ class _Account(Struct, rename="camel"):
     can_withdraw: bool = True
 
 
-class _Rates(Struct):
+class _Rates(kit.Amounts):
     maker: Decimal = _ZERO
     taker: Decimal = _ZERO
     buyer: Decimal = _ZERO

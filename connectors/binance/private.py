@@ -29,7 +29,7 @@ def _by_name(names: tuple[str, ...]) -> list[str]:
     return sorted(names)
 
 
-class _Balance(Struct):
+class _Balance(kit.Amounts):
     asset: str = field(name="a")
     free: Decimal = field(name="f")
     locked: Decimal = field(name="l")
@@ -205,7 +205,7 @@ class Socket(kit.OrderSocket):
                     side=side,
                     px=instrument.px(event.L),
                     qty=instrument.qty(event.last_qty),
-                    fee=_decimal(event.n),
+                    fee=kit.amount(event.n),
                     fee_asset=event.N or "",
                     maker=event.m,
                     sent_ns=sent_ns,
@@ -247,11 +247,6 @@ def _position(event: _Event) -> list[kit.OrderEvent]:
         )
         for each in event.B
     ]
-
-
-def _decimal(text: str) -> Decimal:
-    """A number that may be negative; raises `ValueError`."""
-    return msgspec.convert(text, Decimal)
 
 
 def _login(frame: _Frame, *, ready: bool) -> kit.OrderEvent:

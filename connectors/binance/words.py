@@ -115,7 +115,7 @@ def key_in(client_id: str) -> str:
     return client_id
 
 
-class Match(Struct, rename="camel"):
+class Match(kit.Amounts, rename="camel"):
     """One trade inside a full answer."""
 
     price: str

@@ -187,7 +187,7 @@ class _Wallets(Struct):
     list: list[words.Wallet]
 
 
-class _Rate(Struct, rename="camel"):
+class _Rate(kit.Amounts, rename="camel"):
     symbol: str
     taker_fee_rate: Decimal
     maker_fee_rate: Decimal

@@ -4,10 +4,8 @@ Quantities are base everywhere: a spot market buy counts quote unless `marketUni
 Numbers go out as plain decimals without trailing zeros (others are unverified).
 """
 
-from decimal import Decimal
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from hean_router import kit
@@ -168,7 +166,7 @@ def fill(told: Execution, instrument: kit.Instrument) -> kit.Fill:
         side=SIDES[told.side],
         px=instrument.px(told.exec_price),
         qty=instrument.qty(told.exec_qty),
-        fee=decimal(told.exec_fee),
+        fee=kit.amount(told.exec_fee),
         fee_asset=told.fee_currency,
         maker=told.is_maker,
         sent_ns=ms(told.exec_time) * kit.MS,
@@ -194,15 +192,10 @@ def balance(coin: Coin, sent_ns: int = 0) -> kit.Balance:
     """A coin's balance; what is borrowed is negative.  Raises `ValueError`."""
     return kit.Balance(
         asset=coin.coin,
-        total=decimal(coin.wallet_balance),
-        locked=decimal(coin.locked) if coin.locked else None,
+        total=kit.amount(coin.wallet_balance),
+        locked=kit.amount(coin.locked) if coin.locked else None,
         sent_ns=sent_ns,
     )
-
-
-def decimal(text: str) -> Decimal:
-    """A number that may be negative; raises `ValueError` on what is none."""
-    return msgspec.convert(text, Decimal)
 
 
 def ms(text: str) -> int:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from connectors.kraken import errors, listing, times, words
-from connectors.kraken.private import Socket, decimal, ended
+from connectors.kraken.private import Socket, ended
 from connectors.kraken.sign import Keys
 from hean_router import kit
 
@@ -309,8 +309,8 @@ class Orders(kit.OrderCodec):
                 maker = next((makers[name] for name in names if name in makers), taker)
                 if taker is not None and maker is not None:
                     rates[each.symbol] = kit.Fees(
-                        taker=decimal(taker.fee) / 100,
-                        maker=decimal(maker.fee) / 100,
+                        taker=kit.amount(taker.fee) / 100,
+                        maker=kit.amount(maker.fee) / 100,
                         fee_in=kit.FeeIn.QUOTE,  # as we ask to be charged
                     )
             return rates
@@ -421,7 +421,7 @@ def _fill(id_: str, row: _Trade, instrument: kit.Instrument) -> kit.Fill:
         side=row.type,
         px=instrument.px(row.price),
         qty=instrument.qty(row.vol),
-        fee=decimal(row.fee),
+        fee=kit.amount(row.fee),
         fee_asset=instrument.pair.quote,
         maker=row.maker,
         sent_ns=times.of_seconds(str(row.time)),
@@ -433,8 +433,10 @@ def _when(fill: kit.Fill) -> tuple[int, str]:
 
 
 def _balance(name: str, row: _Held) -> kit.Balance:
-    total = decimal(row.balance) + decimal(row.credit) - decimal(row.credit_used)
-    return kit.Balance(asset=_ASSETS.get(name, name), total=total, locked=decimal(row.hold_trade))
+    total = kit.amount(row.balance) + kit.amount(row.credit) - kit.amount(row.credit_used)
+    return kit.Balance(
+        asset=_ASSETS.get(name, name), total=total, locked=kit.amount(row.hold_trade)
+    )
 
 
 def _post(

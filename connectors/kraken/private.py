@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,19 +111,8 @@ def plain(number: Any) -> str:
     """
     text = str(number)
     if "e" in text or "E" in text:
-        return format(decimal(text), "f")
+        return format(kit.amount(text), "f")
     return text
-
-
-def decimal(number: Any) -> Decimal:
-    """A finite number; raises `ValueError`."""
-    try:
-        value = Decimal(str(number))
-    except InvalidOperation:
-        raise ValueError(f"not a number: {str(number)[:40]!r}") from None
-    if not value.is_finite():
-        raise ValueError(f"not finite: {str(number)[:40]!r}")
-    return value
 
 
 def ended(reason: str, *, at_once: bool) -> kit.OrderState:
@@ -337,7 +326,7 @@ class Socket(kit.OrderSocket):
         side = row.side or order.side
         if side is None or not row.exec_id or row.fees is None:
             raise ValueError("a trade without its side, its id or its fees")
-        fees = [(fee.asset, decimal(fee.qty)) for fee in row.fees]
+        fees = [(fee.asset, kit.amount(fee.qty)) for fee in row.fees]
         asset = fees[0][0] if fees else instrument.pair.quote
         yield kit.Fill(
             instrument=instrument,
@@ -443,7 +432,7 @@ def _balances(rows: Iterable[_Row]) -> Iterator[kit.Balance]:
             own = [row.balance] if (row.wallet_type, row.wallet_id) == _OURS else []
         for total in own:
             yield kit.Balance(
-                asset=row.asset, total=decimal(total), sent_ns=times.ns(row.timestamp)
+                asset=row.asset, total=kit.amount(total), sent_ns=times.ns(row.timestamp)
             )
 
 

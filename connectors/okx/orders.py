@@ -220,7 +220,7 @@ class Orders(kit.OrderCodec):
             }
             return {
                 symbol: kit.Fees(
-                    maker=-rows.decimal(maker), taker=-rows.decimal(taker), fee_in=fee_in
+                    maker=-kit.amount(maker), taker=-kit.amount(taker), fee_in=fee_in
                 )  # theirs are negative when charged
                 for symbol, (maker, taker) in told.items()
                 if maker and taker
@@ -319,7 +319,7 @@ def _when(row: rows.Row) -> tuple[int, int, str]:
 
 def _seconds(text: str) -> Decimal:
     """Seconds of a time that may be in seconds or in ms; its size tells."""
-    number = rows.decimal(text)
+    number = kit.amount(text)
     return number / 1000 if number > 100_000_000_000 else number
 
 

@@ -1,6 +1,6 @@
 """What OKX's rows say about our orders, fills and balances; the same on REST and on the socket."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from msgspec import Struct
 
@@ -73,17 +73,6 @@ _CAUSES = {
 _AT_ONCE = {"ioc", "fok", "market", "optimal_limit_ioc"}
 
 
-def decimal(text: str) -> Decimal:
-    """A finite number; raises `ValueError`."""
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"not a number: {text[:40]!r}") from None
-    if not number.is_finite():
-        raise ValueError(f"not finite: {text[:40]!r}")
-    return number
-
-
 def ns(ms: str) -> int:
     """Epoch ns of ms as text; 0 for none.  Raises `ValueError`."""
     return int(ms) * kit.MS if ms else 0
@@ -132,13 +121,13 @@ def traded(row: Row) -> bool:
 
 def fill(row: Row, instrument: kit.Instrument) -> kit.Fill:
     """The trade in an order's event; raises `ValueError`."""
-    fee = decimal(row.fill_fee)
+    fee = kit.amount(row.fill_fee)
     return _fill(row, instrument, fee, row.fill_fee_ccy, row.fill_time or row.u_time)
 
 
 def past_fill(row: Row, instrument: kit.Instrument) -> kit.Fill:
     """A row of `fills`, where an empty fee has been seen; raises `ValueError`."""
-    fee = decimal(row.fee or "0")
+    fee = kit.amount(row.fee or "0")
     return _fill(row, instrument, fee, row.fee_ccy, row.ts or row.fill_time)
 
 
@@ -167,7 +156,7 @@ def balance(detail: Detail) -> kit.Balance:
     frozen = detail.frozen_bal or detail.ord_frozen
     return kit.Balance(
         asset=detail.ccy,
-        total=decimal(detail.cash_bal),
-        locked=decimal(frozen) if frozen else None,
+        total=kit.amount(detail.cash_bal),
+        locked=kit.amount(frozen) if frozen else None,
         sent_ns=ns(detail.u_time),
     )

@@ -4,7 +4,12 @@
 (6511420, 100, '65114.20')
 """
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from msgspec import Struct
+
+DIGITS_MAX: Final = 40  # before the point and behind it, of any amount that there is
 
 
 class BelowZero(ValueError):
@@ -13,6 +18,39 @@ class BelowZero(ValueError):
 
 class TooFine(ValueError):
     """A number has more decimals than its scale: the rules we hold are out of date."""
+
+
+def amount(said: object) -> Decimal:
+    """What a venue says of a balance, a fee or a rate: finite, of either sign, exact.
+
+    Raises `ValueError` on what is no number, and on one of more than 40 digits either way.
+
+    >>> amount("-0.10")
+    Decimal('-0.10')
+    """
+    try:
+        number = Decimal(str(said))
+    except InvalidOperation:
+        raise ValueError(f"not a number: {str(said)[:40]!r}") from None
+    return _of_this_world(number)
+
+
+def _of_this_world(number: Decimal) -> Decimal:
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int):  # NaN, or without an end: each spoils whatever it meets
+        raise ValueError(f"not finite: {number}")
+    if exponent < -DIGITS_MAX or number.adjusted() >= DIGITS_MAX:
+        raise ValueError(f"no amount that there is: {number:.3E}")
+    return number
+
+
+class Amounts(Struct):
+    """A message whose decimals are held to what `amount` is."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if isinstance(one := getattr(self, name), Decimal):
+                _of_this_world(one)
 
 
 def to_scaled(text: str, decimals: int) -> int:

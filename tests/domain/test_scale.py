@@ -3,13 +3,16 @@
 from decimal import Decimal
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hean_router.domain.scale import (
+    Amounts,
     BelowZero,
     TooFine,
+    amount,
     ceil_to,
     decimals_of,
     floor_to,
@@ -97,3 +100,35 @@ def test_decimals_of_is_the_least_that_holds_the_number(value, decimals):
     assert least <= decimals
     assert (exact * 10**least).denominator == 1
     assert least == 0 or (exact * 10 ** (least - 1)).denominator != 1
+
+
+AMOUNTS = [  # what a venue says of a balance or a fee, and what it is
+    ("-0.10", Decimal("-0.10"), "either sign"),
+    ("0", Decimal(0), "nothing"),
+    ("1E-8", Decimal("1E-8"), "some spell small ones so"),
+    ("9" * 40, Decimal("9" * 40), "as much as there is"),
+    ("NaN", None, "it spoils whatever it meets"),
+    ("sNaN", None, "or stops it"),
+    ("-Infinity", None, "no end"),
+    ("1E+40", None, "more than there is"),
+    ("1E-41", None, "less than anybody counts"),
+    ("1E+999999", None, "a million digits to work with"),
+    ("", None, "nothing said"),
+    ("x", None, "no number"),
+]
+
+
+@pytest.mark.parametrize(("said", "expected", "why"), AMOUNTS)
+def test_an_amount_is_a_number_of_this_world(said, expected, why):
+    class Message(Amounts):
+        fee: Decimal
+        asset: str = ""
+
+    if expected is not None:
+        assert amount(said) == expected, why
+        assert msgspec.convert({"fee": said}, Message).fee == expected, why
+        return
+    with pytest.raises(ValueError, match=r"amount|finite|number"):
+        amount(said)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"fee": said}, Message)
